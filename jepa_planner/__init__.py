@@ -1,0 +1,1 @@
+"""Planning and motion: solvers, receding horizon, kinematics, trajectories, the safety filter."""
