@@ -31,7 +31,7 @@ class Cost(Protocol):
 
 
 @runtime_checkable
-class DifferentiableCost(Protocol):
+class DifferentiableCost(Cost, Protocol):
     """A cost that lets gradients through, for solvers that run in the model's own process."""
 
     def energies(self, actions: torch.Tensor) -> torch.Tensor:

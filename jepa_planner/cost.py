@@ -1,0 +1,112 @@
+"""Costs: what makes one action sequence better than another, whoever computes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import numpy as np
+
+from jepa_planner.solvers.base import GRIPPER, Array, Cost, DifferentiableCost
+
+if TYPE_CHECKING:
+    import torch
+
+ObservationT = TypeVar("ObservationT", contravariant=True)
+GoalT = TypeVar("GoalT", contravariant=True)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Where the robot stands, as the world model sees it.
+
+    energy: latent distance of now to the goal.
+    surprise: latent distance of what was predicted for now to what came; NaN when unknown.
+    """
+
+    energy: float
+    surprise: float = float("nan")
+
+
+class GoalCost(Cost, Protocol):
+    """The cost of action sequences that start now and should end at one goal."""
+
+    def assess(self) -> Assessment:
+        """Measure now against the goal; may ask the model, but rolls out at most one candidate."""
+
+
+class CostFactory(Protocol[ObservationT, GoalT]):
+    """Binds an observation, a state [7] and a goal to a cost."""
+
+    def __call__(self, observation: ObservationT, state: Array, goal: GoalT) -> GoalCost:
+        """The cost of acting from ``observation`` and ``state`` toward ``goal``."""
+
+
+def hold_gripper(cost: Cost, change: float) -> Cost:
+    """``cost`` for candidates that all change the closedness by ``change`` at first and then hold it.
+
+    Keeps the gradients of a DifferentiableCost.
+    """
+    if isinstance(cost, DifferentiableCost):
+        return _DifferentiableHeldGripper(cost, change)
+    return _HeldGripper(cost, change)
+
+
+def with_gripper_change(actions: Array, change: float) -> Array:
+    """``actions`` [..., horizon, action_dim] whose first step changes the closedness by ``change``."""
+    held = np.array(actions)
+    held[..., GRIPPER] = 0.0
+    held[..., 0, GRIPPER] = change
+    return held
+
+
+class _HeldGripper:
+    def __init__(self, cost: Cost, change: float) -> None:
+        self._cost = cost
+        self._change = change
+
+    def __call__(self, actions: Array) -> Array:
+        return self._cost(with_gripper_change(actions, self._change))
+
+
+class _DifferentiableHeldGripper(_HeldGripper):
+    def __init__(self, cost: DifferentiableCost, change: float) -> None:
+        super().__init__(cost, change)
+        self._differentiable = cost
+
+    def energies(self, actions: torch.Tensor) -> torch.Tensor:
+        held = actions.clone()
+        held[..., GRIPPER] = 0.0
+        held[..., 0, GRIPPER] = self._change
+        return self._differentiable.energies(held)
+
+
+def add_effort(cost: Cost, weight: float, scale: Array) -> Cost:
+    """``cost`` plus ``weight`` times the squared action in units of ``scale`` [7], mean over the horizon.
+
+    Dimensions of scale 0 cost nothing. Keeps the gradients of a DifferentiableCost.
+    """
+    if weight == 0:
+        return cost
+    if isinstance(cost, DifferentiableCost):
+        return _DifferentiableEffort(cost, weight, scale)
+    return _Effort(cost, weight, scale)
+
+
+class _Effort:
+    def __init__(self, cost: Cost, weight: float, scale: Array) -> None:
+        self._cost = cost
+        self._weights = weight / np.where(np.asarray(scale) > 0, scale, np.inf) ** 2
+
+    def __call__(self, actions: Array) -> Array:
+        return self._cost(actions) + (actions**2 * self._weights).sum(axis=-1).mean(axis=-1)
+
+
+class _DifferentiableEffort(_Effort):
+    def __init__(self, cost: DifferentiableCost, weight: float, scale: Array) -> None:
+        super().__init__(cost, weight, scale)
+        self._differentiable = cost
+
+    def energies(self, actions: torch.Tensor) -> torch.Tensor:
+        effort = (actions**2 * actions.new_tensor(self._weights)).sum(dim=-1).mean(dim=-1)
+        return self._differentiable.energies(actions) + effort

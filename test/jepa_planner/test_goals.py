@@ -1,0 +1,110 @@
+"""Goal sequences advance on tolerance, plateau and budget, and the gripper does not chatter."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jepa_planner.goals import GoalConfig, GoalSequence, Outcome, SubGoal
+from jepa_planner.gripper import GripperConfig, GripperHysteresis
+
+
+def sequence(*goals: SubGoal[str], **config: float) -> GoalSequence[str]:
+    return GoalSequence(goals or (SubGoal("only"),), GoalConfig(**config))
+
+
+def test_energy_below_the_tolerance_reaches_the_goal() -> None:
+    goals = sequence(tolerance=0.5)
+    assert goals.observe(0.6).outcome is Outcome.PURSUING
+    progress = goals.observe(0.4)
+    assert progress.outcome is Outcome.REACHED and "tolerance" in progress.reason
+
+
+def test_reaching_a_sub_goal_advances_to_the_next() -> None:
+    goals = sequence(SubGoal("first"), SubGoal("second"), tolerance=0.5)
+    progress = goals.observe(0.1)
+    assert progress.advanced and progress.sub_goal == 1 and goals.current.goal == "second"
+    assert goals.observe(0.9).outcome is Outcome.PURSUING
+
+
+def test_energy_that_stops_improving_reaches_the_goal() -> None:
+    goals = sequence(plateau_steps=3, plateau_noise=0.02)
+    outcomes = [goals.observe(energy).outcome for energy in (1.0, 0.5, 0.3, 0.301, 0.299, 0.3)]
+    assert outcomes[:-1] == [Outcome.PURSUING] * 5 and outcomes[-1] is Outcome.REACHED
+
+
+def test_steady_improvement_is_no_plateau() -> None:
+    goals = sequence(plateau_steps=3, plateau_noise=0.02)
+    assert all(goals.observe(0.9**step).outcome is Outcome.PURSUING for step in range(30))
+
+
+def test_plateau_far_from_the_goal_is_not_reached() -> None:
+    goals = sequence(plateau_steps=3, plateau_energy=0.2, max_steps=10)
+    outcomes = [goals.observe(0.8).outcome for _ in range(11)]
+    assert outcomes[-1] is Outcome.BUDGET_SPENT and Outcome.REACHED not in outcomes
+
+
+def test_published_budgets_switch_after_4_10_and_4_steps() -> None:
+    budgets = (4, 10, 4)
+    goals = sequence(*(SubGoal(str(budget), budget) for budget in budgets), plateau_steps=0)
+    pursued = []
+    while goals.outcome is Outcome.PURSUING:
+        progress = goals.observe(1.0)
+        if not progress.advanced and progress.outcome is Outcome.PURSUING:
+            pursued.append(progress.sub_goal)
+    assert [pursued.count(index) for index in range(3)] == [4, 10, 4]
+    assert goals.outcome is Outcome.BUDGET_SPENT and goals.steps == 18
+
+
+def test_spent_budget_can_give_up_the_whole_sequence() -> None:
+    goals = sequence(SubGoal("first", 2), SubGoal("second"), plateau_steps=0, advance_when_spent=False)
+    for _ in range(3):
+        progress = goals.observe(1.0)
+    assert progress.outcome is Outcome.BUDGET_SPENT and progress.sub_goal == 0
+    assert "not reached in 2 steps" in progress.reason
+
+
+def test_finished_sequence_stays_finished() -> None:
+    goals = sequence(tolerance=0.5)
+    goals.observe(0.1)
+    assert goals.observe(9.0).outcome is Outcome.REACHED and goals.steps == 0
+
+
+@pytest.mark.parametrize("energy", [float("nan"), float("inf")])
+def test_energy_that_is_not_finite_is_refused(energy: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        sequence().observe(energy)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), max_size=80), st.integers(1, 10), st.integers(1, 4), st.integers(0, 5))
+def test_no_sequence_outlives_its_budgets(
+    energies: list[float], budget: int, count: int, plateau: int
+) -> None:
+    goals = sequence(*(SubGoal("goal", budget) for _ in range(count)), plateau_steps=plateau)
+    for energy in energies:
+        goals.observe(energy)
+    assert goals.steps <= budget * count
+    assert len(goals.energies) == goals.steps
+
+
+def test_no_goals_at_all_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        GoalSequence((), GoalConfig())
+
+
+@pytest.mark.parametrize("gripper", [-0.1, 1.1, float("nan")])
+def test_gripper_outside_its_range_is_refused(gripper: float) -> None:
+    with pytest.raises(ValueError, match="closedness"):
+        SubGoal("goal", gripper=gripper)
+
+
+def test_gripper_changes_only_past_the_other_threshold() -> None:
+    gripper = GripperHysteresis(GripperConfig(close_above=0.6, open_below=0.4, dwell_steps=0))
+    planned = (0.5, 0.7, 0.5, 0.45, 0.3, 0.55, 0.61)
+    assert [gripper.command(value) for value in planned] == [None, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0]
+
+
+def test_gripper_waits_between_two_changes() -> None:
+    gripper = GripperHysteresis(GripperConfig(dwell_steps=2))
+    assert [gripper.command(value) for value in (0.9, 0.1, 0.1, 0.1)] == [1.0, 1.0, 1.0, 0.0]

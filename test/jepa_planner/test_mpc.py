@@ -1,0 +1,139 @@
+"""The receding-horizon loop reaches goals, advances through them and keeps its warm start."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jepa_planner.cost import Assessment
+from jepa_planner.goals import GoalConfig, GoalSequence, Outcome, SubGoal
+from jepa_planner.mpc import Mpc, MpcConfig
+from jepa_planner.solvers import SolverConfig, make_solver
+
+# Without a deadline, so that a slow machine plans the same.
+UNHURRIED = MpcConfig(plan_seconds=0)
+HOME = np.array([0.4, 0.0, 0.3, np.pi, 0.0, 0.0, 0.2])
+
+
+class DistanceCost:
+    """Energy = distance of the summed translation to a goal position: a perfect world model."""
+
+    def __init__(self, _observation: str, state: np.ndarray, goal: np.ndarray) -> None:
+        self._state, self._goal = state, goal
+        self.seen: list[np.ndarray] = []
+
+    def assess(self) -> Assessment:
+        return Assessment(float(np.linalg.norm(self._goal - self._state[:3])), surprise=0.25)
+
+    def __call__(self, actions: np.ndarray) -> np.ndarray:
+        self.seen.append(actions)
+        return np.linalg.norm(self._goal - self._state[:3] - actions[:, :, :3].sum(axis=1), axis=-1)
+
+
+def goals(*positions: tuple[float, float, float], gripper: float | None = None, **config: float):
+    sub_goals = tuple(SubGoal(np.asarray(position), gripper=gripper) for position in positions)
+    return GoalSequence(sub_goals, GoalConfig(**{"tolerance": 0.01, "plateau_steps": 0, **config}))
+
+
+def drive(mpc: Mpc, sequence: GoalSequence, steps: int = 30) -> tuple[np.ndarray, list]:
+    state, actions = HOME.copy(), []
+    for _ in range(steps):
+        action = mpc.step("image", state, sequence, DistanceCost)
+        actions.append(action)
+        if action.outcome is not Outcome.PURSUING:
+            break
+        state = state + action.values
+    return state, actions
+
+
+@pytest.mark.parametrize("solver", ["cem", "icem", "mppi"])
+def test_reaches_a_goal(solver: str) -> None:
+    state, actions = drive(Mpc(UNHURRIED, make_solver(SolverConfig(solver=solver))), goals((0.55, 0.15, 0.2)))
+    assert actions[-1].outcome is Outcome.REACHED
+    np.testing.assert_allclose(state[:3], (0.55, 0.15, 0.2), atol=0.01)
+    np.testing.assert_array_equal(actions[-1].values, 0.0)
+
+
+def test_walks_through_sub_goals_and_says_when_it_advances() -> None:
+    sequence = goals((0.45, 0.1, 0.3), (0.45, -0.1, 0.3))
+    state, actions = drive(Mpc(UNHURRIED, make_solver(SolverConfig())), sequence)
+    assert actions[-1].outcome is Outcome.REACHED
+    np.testing.assert_allclose(state[:3], (0.45, -0.1, 0.3), atol=0.01)
+    assert [action.progress.advanced for action in actions].count(True) == 1
+    assert [action.progress.sub_goal for action in actions] == sorted(
+        action.progress.sub_goal for action in actions
+    )
+
+
+def test_sub_goal_gripper_is_commanded_and_imagined() -> None:
+    costs = []
+
+    def factory(observation: str, state: np.ndarray, goal: np.ndarray) -> DistanceCost:
+        costs.append(DistanceCost(observation, state, goal))
+        return costs[-1]
+
+    action = Mpc(UNHURRIED, make_solver(SolverConfig(horizon=2))).step(
+        "image", HOME, goals((0.6, 0.0, 0.3), gripper=1.0), factory
+    )
+    assert action.closedness == 1.0 and action.values[6] == pytest.approx(0.8)
+    np.testing.assert_allclose(costs[0].seen[0][:, :, 6], np.tile([0.8, 0.0], (64, 1)), atol=1e-6)
+
+
+def test_gripper_is_left_alone_when_it_is_not_searched() -> None:
+    action = Mpc(UNHURRIED, make_solver(SolverConfig())).step(
+        "image", HOME, goals((0.6, 0, 0.3)), DistanceCost
+    )
+    assert action.closedness is None and action.values[6] == 0.0
+
+
+def test_reports_energy_surprise_and_what_the_plan_expects() -> None:
+    action = Mpc(UNHURRIED, make_solver(SolverConfig())).step(
+        "image", HOME, goals((0.6, 0, 0.3)), DistanceCost
+    )
+    assert action.energy == pytest.approx(0.2) and action.surprise == 0.25
+    assert action.predicted_energy < action.energy
+
+
+def test_second_plan_starts_where_the_first_one_ended() -> None:
+    seen = []
+
+    class Recorder(DistanceCost):
+        def __call__(self, actions: np.ndarray) -> np.ndarray:
+            seen.append(actions[0])
+            return super().__call__(actions)
+
+    mpc = Mpc(UNHURRIED, make_solver(SolverConfig(horizon=2, iterations=1)))
+    first = mpc.step("image", HOME, goals((0.9, 0, 0.3)), Recorder)
+    mpc.step("image", HOME, goals((0.9, 0, 0.3)), Recorder)
+    np.testing.assert_allclose(seen[1][0], first.plan.actions[1], atol=1e-6)
+
+
+def test_effort_shortens_steps() -> None:
+    def length(weight: float) -> float:
+        mpc = Mpc(MpcConfig(plan_seconds=0, effort_weight=weight), make_solver(SolverConfig(samples=256)))
+        return float(np.linalg.norm(mpc.step("image", HOME, goals((0.42, 0, 0.3)), DistanceCost).values[:3]))
+
+    assert length(1.0) < 0.5 * length(0.0)
+
+
+@pytest.mark.parametrize("state", [np.full(7, np.nan), np.zeros(6)])
+def test_bad_state_is_refused(state: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="7 finite"):
+        Mpc(UNHURRIED, make_solver(SolverConfig())).step("image", state, goals((0.6, 0, 0.3)), DistanceCost)
+
+
+def test_plan_through_gradients_keeps_the_held_gripper() -> None:
+    torch = pytest.importorskip("torch")
+
+    class TorchCost(DistanceCost):
+        def energies(self, actions):  # noqa: ANN001
+            assert torch.all(actions[:, 0, 6] == torch.tensor(0.8))
+            goal = torch.as_tensor(self._goal - self._state[:3], dtype=actions.dtype)
+            return ((goal - actions[:, :, :3].sum(dim=1)) ** 2).sum(dim=-1)
+
+    mpc = Mpc(
+        MpcConfig(plan_seconds=0, effort_weight=1e-6),
+        make_solver(SolverConfig(solver="gradient", gradient_iterations=20)),
+    )
+    action = mpc.step("image", HOME, goals((0.43, 0, 0.3), gripper=1.0), TorchCost)
+    np.testing.assert_allclose(action.values[:3], (0.03, 0, 0), atol=0.005)
