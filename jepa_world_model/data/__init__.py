@@ -1,0 +1,1 @@
+"""Recorded episodes as arrays, and clips drawn from them."""

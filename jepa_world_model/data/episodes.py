@@ -1,0 +1,130 @@
+"""Episodes on disk and clips in memory.
+
+A dataset is a folder of ``shard_*.npz`` files. Each shard holds equally long episodes:
+
+* ``images``  uint8   ``[episodes, frames, size, size, 3]`` RGB,
+* ``states``  float32 ``[episodes, frames, 7]`` end-effector state (metres, radians, closedness),
+* ``actions`` float32 ``[episodes, frames - 1, 7]`` measured state differences at the control rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+STATE_DIM = 7
+ACTION_DIM = 7
+
+
+class DatasetError(ValueError):
+    """A dataset folder that cannot be trained on; the message says what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class EpisodeArrays:
+    """All episodes of a dataset in memory.
+
+    Attributes:
+        images: uint8 ``[E, T, S, S, 3]`` RGB.
+        states: float32 ``[E, T, 7]``.
+        actions: float32 ``[E, T - 1, 7]``.
+    """
+
+    images: NDArray[np.uint8]
+    states: NDArray[np.float32]
+    actions: NDArray[np.float32]
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return int(self.images.shape[0])
+
+    @property
+    def frames(self) -> int:
+        """Frames per episode."""
+        return int(self.images.shape[1])
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images in pixels."""
+        return int(self.images.shape[2])
+
+
+@dataclass(frozen=True)
+class Clips:
+    """A batch of clips: images uint8 ``[B, T, S, S, 3]``, states ``[B, T, 7]``, actions ``[B, T - 1, 7]``."""
+
+    images: NDArray[np.uint8]
+    states: NDArray[np.float32]
+    actions: NDArray[np.float32]
+
+
+def load_episodes(folder: Path) -> EpisodeArrays:
+    """Read every shard of ``folder`` in name order.
+
+    Raises:
+        DatasetError: no shard, a missing array, shapes that do not belong together, or non-finite numbers.
+    """
+    paths = sorted(Path(folder).glob("shard_*.npz"))
+    if not paths:
+        raise DatasetError(f"no shard_*.npz in {folder}; make a dataset with `jepa collect --out {folder}`")
+    shards = [_load_shard(path) for path in paths]
+    return EpisodeArrays(
+        images=np.concatenate([shard.images for shard in shards]),
+        states=np.concatenate([shard.states for shard in shards]),
+        actions=np.concatenate([shard.actions for shard in shards]),
+    )
+
+
+def _load_shard(path: Path) -> EpisodeArrays:
+    with np.load(path, allow_pickle=False) as arrays:
+        missing = {"images", "states", "actions"} - set(arrays.files)
+        if missing:
+            raise DatasetError(f"{path} lacks {sorted(missing)}; it holds {arrays.files}. Collect it again.")
+        shard = EpisodeArrays(arrays["images"], arrays["states"], arrays["actions"])
+    _check_shard(path, shard)
+    return shard
+
+
+def _check_shard(path: Path, shard: EpisodeArrays) -> None:
+    images, states, actions = shard.images, shard.states, shard.actions
+    if images.ndim != 5 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise DatasetError(f"{path}: images must be uint8 [E, T, S, S, 3], not {images.dtype} {images.shape}")
+    if states.shape != (*images.shape[:2], STATE_DIM):
+        raise DatasetError(f"{path}: states must be {(*images.shape[:2], STATE_DIM)}, not {states.shape}")
+    if actions.shape != (images.shape[0], images.shape[1] - 1, ACTION_DIM):
+        raise DatasetError(f"{path}: actions must have one row fewer than frames, not {actions.shape}")
+    if not (np.isfinite(states).all() and np.isfinite(actions).all()):
+        raise DatasetError(f"{path}: states or actions are not finite; collect it again")
+
+
+class ClipSampler:
+    """Draws random clips of consecutive frames; the draw depends only on ``seed`` and ``step``.
+
+    Being a function of the step, not of a generator's history, a resumed run sees exactly the clips it would have.
+    """
+
+    def __init__(self, episodes: EpisodeArrays, clip_frames: int, batch: int, seed: int) -> None:
+        if clip_frames > episodes.frames:
+            raise DatasetError(f"clips of {clip_frames} frames do not fit episodes of {episodes.frames} frames")
+        self._episodes, self._clip_frames, self._batch, self._seed = episodes, clip_frames, batch, seed
+
+    def indices(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Episode ``[B]`` and frame ``[B, T]`` indices of the batch at ``step``."""
+        generator = np.random.default_rng((self._seed, step))
+        episode = generator.integers(self._episodes.episodes, size=self._batch)
+        start = generator.integers(self._episodes.frames - self._clip_frames + 1, size=self._batch)
+        return episode, start[:, None] + np.arange(self._clip_frames)[None, :]
+
+    def clips(self, step: int) -> Clips:
+        """The batch of clips at ``step``."""
+        episode, frame = self.indices(step)
+        rows = episode[:, None]
+        return Clips(
+            images=self._episodes.images[rows, frame],
+            states=self._episodes.states[rows, frame],
+            actions=self._episodes.actions[rows, frame[:, :-1]],
+        )

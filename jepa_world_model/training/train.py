@@ -1,0 +1,174 @@
+"""``jepa train``: action-conditioned post-training on a frozen encoder, and the checkpoint that the nodes load."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
+from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
+from jepa_world_model.training.latents import LatentStatistics, encode_frames, latent_statistics
+from jepa_world_model.training.loop import LoopConfig, TrainingRun
+from jepa_world_model.training.post_train import LatentClipSampler, PostTrainConfig, post_training_losses
+from jepa_world_model.training.pretrain import EncoderShape, encoder_config
+from jepa_world_model.training.probe import linear_probe
+from jepa_world_model.training.validation import validate
+from jepa_world_model.vision_transformer import VisionTransformer
+
+
+@dataclass(frozen=True)
+class PredictorShape:
+    """Size of the action-conditioned predictor."""
+
+    dim: int = 128
+    depth: int = 4
+    heads: int = 4
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Post-train a predictor on a frozen encoder and write a checkpoint.
+
+    Attributes:
+        data, validation: folders of training and held-out episodes.
+        encoder_run: run folder of ``jepa pretrain``.
+        out: run folder.
+        checkpoint: the ``.safetensors`` to write.
+        encoder: the encoder's shape, as it was pretrained.
+        max_step_m: largest translation per action that the checkpoint recommends to planners.
+    """
+
+    data: Path
+    validation: Path
+    encoder_run: Path
+    out: Path
+    checkpoint: Path
+    encoder: EncoderShape = field(default_factory=EncoderShape)
+    predictor: PredictorShape = field(default_factory=PredictorShape)
+    post: PostTrainConfig = field(default_factory=PostTrainConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    max_step_m: float = 0.075
+    device: str = "cpu"
+
+
+def train(config: TrainConfig) -> Path:
+    """Train, or go on with, the run in ``config.out``; validate; write ``config.checkpoint`` and return it."""
+    started = time.monotonic()
+    device = torch.device(config.device)
+    episodes, held_out = load_episodes(config.data), load_episodes(config.validation)
+    encoder = load_pretrained_encoder(config, episodes.image_size).to(device)
+    raw = cached_latents(encoder, episodes, config.out / "latents.pt", device)
+    statistics = latent_statistics(raw.flatten(0, 1))
+    latents = _standardize(raw, statistics)
+    predictor = build_predictor(config, episodes).to(device)
+    run = TrainingRun(predictor, config.loop, config.out)
+    sampler = LatentClipSampler(latents, episodes, config.post)
+    run.run(lambda step: post_training_losses(predictor, sampler.clips(step), config.post.rollout_steps), "train")
+    predictor.eval()
+    held_out_latents = _standardize(cached_latents(encoder, held_out, config.out / "held_out.pt", device), statistics)
+    provenance = {
+        **training_provenance(config, episodes),
+        **_held_out_metrics(predictor, latents, episodes, held_out_latents, held_out),
+        "train_seconds": round(time.monotonic() - started),
+    }
+    return write_checkpoint(config, encoder, predictor, statistics, provenance)
+
+
+def load_pretrained_encoder(config: TrainConfig, image_size: int) -> VisionTransformer:
+    """The encoder of a finished ``jepa pretrain`` run, frozen."""
+    path = config.encoder_run / "encoder.pt"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; run `jepa pretrain --out {config.encoder_run}` to its end first")
+    encoder = VisionTransformer(encoder_config(config.encoder, image_size))
+    encoder.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return encoder.eval().requires_grad_(False)
+
+
+def cached_latents(encoder: nn.Module, episodes: EpisodeArrays, path: Path, device: torch.device) -> Tensor:
+    """Layer-normed float16 latents ``[E, T, tokens, dim]``, computed once and kept at ``path``."""
+    if path.exists():
+        return torch.load(path, map_location="cpu", weights_only=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = episodes.images.reshape(-1, *episodes.images.shape[2:])
+    latents = encode_frames(encoder, images, device).unflatten(0, episodes.images.shape[:2])
+    temporary = path.with_suffix(".tmp")
+    torch.save(latents, temporary)
+    temporary.replace(path)
+    return latents
+
+
+def _standardize(latents: Tensor, statistics: LatentStatistics) -> Tensor:
+    """Standardised latents in float16, episode by episode so that memory stays flat."""
+    return torch.stack([statistics.standardize(episode.float()).half() for episode in latents])
+
+
+def build_predictor(config: TrainConfig, episodes: EpisodeArrays) -> ActionConditionedPredictor:
+    """A predictor whose action and state embeddings start at the data's scale (raw actions are a few centimetres)."""
+    torch.manual_seed(config.post.seed)
+    predictor = ActionConditionedPredictor(predictor_config(config, episodes.image_size))
+    with torch.no_grad():
+        for layer, values in ((predictor.action_encoder, episodes.actions), (predictor.state_encoder, episodes.states)):
+            rows = torch.from_numpy(values).reshape(-1, values.shape[-1])
+            layer.weight.normal_(std=0.3).div_(rows.std(dim=0).clamp(min=1e-2))
+            layer.bias.copy_(-layer.weight @ rows.mean(dim=0))
+    return predictor
+
+
+def predictor_config(config: TrainConfig, image_size: int) -> ActionPredictorConfig:
+    """The official predictor class's configuration for our size: residual output on standardised latents."""
+    shape = config.predictor
+    return ActionPredictorConfig(
+        image_size=image_size, embed_dim=config.encoder.dim, predictor_dim=shape.dim, depth=shape.depth,
+        num_heads=shape.heads, residual_output=True, normalize_output=False,
+    )
+
+
+def _held_out_metrics(
+    predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays, held_out_latents: Tensor,
+    held_out: EpisodeArrays,
+) -> dict[str, Any]:
+    train_rows, test_rows = _probe_rows(episodes, 3000), _probe_rows(held_out, 1500)
+    probe = linear_probe(
+        latents.flatten(0, 1)[train_rows], _positions(episodes)[train_rows],
+        held_out_latents.flatten(0, 1)[test_rows], _positions(held_out)[test_rows],
+    )
+    return {"held_out": validate(predictor, held_out_latents, held_out).as_dict(), "probe": asdict(probe)}
+
+
+def _probe_rows(episodes: EpisodeArrays, count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randperm(episodes.episodes * episodes.frames, generator=generator)[:count]
+
+
+def _positions(episodes: EpisodeArrays) -> Tensor:
+    return torch.from_numpy(episodes.states[..., :3]).reshape(-1, 3)
+
+
+def training_provenance(config: TrainConfig, episodes: EpisodeArrays) -> dict[str, Any]:
+    """What made the checkpoint: the data's size, the configuration, the commit."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    return {
+        "objective": "joint",
+        "episodes": episodes.episodes,
+        "frames": episodes.episodes * episodes.frames,
+        "config": plain,
+        "commit": commit.stdout.strip() or "unknown",
+        "torch": torch.__version__,
+    }
+
+
+def write_checkpoint(
+    config: TrainConfig, encoder: VisionTransformer, predictor: ActionConditionedPredictor,
+    statistics: LatentStatistics, provenance: dict[str, Any],
+) -> Path:
+    """Save encoder, predictor and latent statistics as one world model."""
+    raise SystemExit("pending")
