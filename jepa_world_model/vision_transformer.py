@@ -26,6 +26,8 @@ class EncoderConfig:
         embed_dim, depth, num_heads: width, blocks, attention heads.
         mlp_dim: hidden width of the MLPs; None is four times the width.
         generation: "2.0" or "2.1"; they differ in the rotary layout, the image path and the last norms.
+        rotary_grid: side, in patches, of the grid that 2.1 stretches height and width positions to (256 pixels there,
+            whatever the image size). 2.0 uses plain patch indices.
         output_layers: the four blocks whose output has a norm of its own (2.1 only); None is each quarter's last.
     """
 
@@ -38,6 +40,7 @@ class EncoderConfig:
     num_heads: int = 16
     mlp_dim: int | None = None
     generation: Generation = "2.0"
+    rotary_grid: int = 16
     output_layers: tuple[int, ...] | None = None
 
     @property
@@ -168,9 +171,8 @@ class VisionTransformer(nn.Module):
     def _rotary(self, grid: tuple[int, int, int], clip: Tensor) -> RotaryTable:
         scale = (1.0, 1.0)
         if self.config.generation == "2.1":
-            # 2.1 spans the pretraining grid at every resolution.
-            span = self.config.grid_size - 1
-            scale = tuple(span / (size - 1) if size > 1 else 1.0 for size in grid[1:])
+            span = self.config.rotary_grid - 1
+            scale = (span / max(1, grid[1] - 1), span / max(1, grid[2] - 1))
         dtype = self.patch_embed.proj.weight.dtype
         head_dim = self.config.block_shape.head_dim
         return cached_grid_table(grid, head_dim, self.config.rotary_layout, scale, clip.device, dtype)
