@@ -40,8 +40,13 @@ class JointConfig:
 
 @dataclass(frozen=True)
 class JointBatch:
-    """Tensors of one step: frames ``[B, T, 3, S, S]`` normalised, positions ``[B, T, 4]`` and actions ``[B, T-1, 7]``
-    both divided by their standard deviation over the data set (positions are x, y, z, closedness, also centred)."""
+    """Tensors of one step.
+
+    Attributes:
+        frames: ``[B, T, 3, S, S]``, normalised.
+        positions: x, y, z and closedness ``[B, T, 4]``, centred and divided by their deviation over the data set.
+        actions: ``[B, T-1, 7]``, divided by their deviation over the data set.
+    """
 
     frames: Tensor
     positions: Tensor
@@ -49,8 +54,9 @@ class JointBatch:
 
 
 def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
-                         nn.Linear(hidden, outputs))
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, outputs)
+    )
 
 
 class JointModel(nn.Module):
@@ -91,8 +97,12 @@ class JointModel(nn.Module):
         pairs = torch.cat([latents[:, :-1], latents[:, 1:]], dim=-1)
         inverse = F.mse_loss(self.inverse(pairs), batch.actions)
         position = F.mse_loss(self.position(latents), batch.positions)
-        loss = (prediction + config.sigreg_weight * spread + config.inverse_weight * inverse
-                + config.state_weight * position)
+        loss = (
+            prediction
+            + config.sigreg_weight * spread
+            + config.inverse_weight * inverse
+            + config.state_weight * position
+        )
         return {"loss": loss, "prediction": prediction, "sigreg": spread, "inverse": inverse, "position": position}
 
     def _prediction_error(self, latents: Tensor, actions: Tensor) -> Tensor:

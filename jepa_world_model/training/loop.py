@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +106,7 @@ class TrainingRun:
         }
         temporary = self.state_path.with_suffix(".tmp")
         torch.save(state, temporary)
-        os.replace(temporary, self.state_path)
+        temporary.replace(self.state_path)
 
     def run(self, objective: Objective, title: str) -> None:
         """Train to the last step, with a progress bar.

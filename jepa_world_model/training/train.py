@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
+from jepa_world_model.checkpoint import save_world_model
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
+from jepa_world_model.model_card import ModelCard
+from jepa_world_model.training.energy_scale import EnergyScale, energy_scale
 from jepa_world_model.training.latents import LatentStatistics, encode_frames, latent_statistics
 from jepa_world_model.training.loop import LoopConfig, TrainingRun
 from jepa_world_model.training.post_train import LatentClipSampler, PostTrainConfig, post_training_losses
@@ -77,7 +81,8 @@ def train(config: TrainConfig) -> Path:
         **_held_out_metrics(predictor, latents, episodes, held_out_latents, held_out),
         "train_seconds": round(time.monotonic() - started),
     }
-    return write_checkpoint(config, encoder, predictor, statistics, provenance)
+    scale = energy_scale(predictor, held_out_latents, held_out)
+    return write_checkpoint(config, encoder, predictor, statistics, scale, provenance)
 
 
 def load_pretrained_encoder(config: TrainConfig, image_size: int) -> VisionTransformer:
@@ -124,19 +129,29 @@ def predictor_config(config: TrainConfig, image_size: int) -> ActionPredictorCon
     """The official predictor class's configuration for our size: residual output on standardised latents."""
     shape = config.predictor
     return ActionPredictorConfig(
-        image_size=image_size, embed_dim=config.encoder.dim, predictor_dim=shape.dim, depth=shape.depth,
-        num_heads=shape.heads, residual_output=True, normalize_output=False,
+        image_size=image_size,
+        embed_dim=config.encoder.dim,
+        predictor_dim=shape.dim,
+        depth=shape.depth,
+        num_heads=shape.heads,
+        residual_output=True,
+        normalize_output=False,
     )
 
 
 def _held_out_metrics(
-    predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays, held_out_latents: Tensor,
+    predictor: ActionConditionedPredictor,
+    latents: Tensor,
+    episodes: EpisodeArrays,
+    held_out_latents: Tensor,
     held_out: EpisodeArrays,
 ) -> dict[str, Any]:
     train_rows, test_rows = _probe_rows(episodes, 3000), _probe_rows(held_out, 1500)
     probe = linear_probe(
-        latents.flatten(0, 1)[train_rows], _positions(episodes)[train_rows],
-        held_out_latents.flatten(0, 1)[test_rows], _positions(held_out)[test_rows],
+        latents.flatten(0, 1)[train_rows],
+        _positions(episodes)[train_rows],
+        held_out_latents.flatten(0, 1)[test_rows],
+        _positions(held_out)[test_rows],
     )
     return {"held_out": validate(predictor, held_out_latents, held_out).as_dict(), "probe": asdict(probe)}
 
@@ -152,9 +167,10 @@ def _positions(episodes: EpisodeArrays) -> Tensor:
 
 def training_provenance(config: TrainConfig, episodes: EpisodeArrays) -> dict[str, Any]:
     """What made the checkpoint: the data's size, the configuration, the commit."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-    )
+    git = shutil.which("git") or "git"
+    folder = Path(__file__).parent
+    command = [git, "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     return {
         "objective": "joint",
@@ -167,8 +183,25 @@ def training_provenance(config: TrainConfig, episodes: EpisodeArrays) -> dict[st
 
 
 def write_checkpoint(
-    config: TrainConfig, encoder: VisionTransformer, predictor: ActionConditionedPredictor,
-    statistics: LatentStatistics, provenance: dict[str, Any],
+    config: TrainConfig,
+    encoder: VisionTransformer,
+    predictor: ActionConditionedPredictor,
+    statistics: LatentStatistics,
+    scale: EnergyScale,
+    provenance: dict[str, Any],
 ) -> Path:
     """Save encoder, predictor and latent statistics as one world model."""
-    raise SystemExit("pending")
+    shape = encoder.config
+    card = ModelCard(
+        name=config.checkpoint.stem,
+        image_size=shape.image_size,
+        tokens=shape.tokens_per_frame,
+        dim=shape.embed_dim,
+        max_step_m=config.max_step_m,
+        reach_energy=scale.reach_energy,
+        reach_tolerance_m=scale.reach_tolerance_m,
+        energy_per_meter=scale.energy_per_meter,
+        surprise_energy=scale.surprise_energy,
+    )
+    save_world_model(config.checkpoint, encoder, predictor, card, provenance, statistics.mean, statistics.std)
+    return config.checkpoint

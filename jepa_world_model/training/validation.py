@@ -1,5 +1,7 @@
-"""What a trained predictor is worth on held-out episodes: error by horizon against trivial predictors, and whether
-latent distance orders end-effector distance."""
+"""What a trained predictor is worth on held-out episodes.
+
+Error by horizon against trivial predictors, and whether latent distance orders end-effector distance.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,10 @@ from jepa_world_model.poses import integrate_batch
 
 @dataclass(frozen=True)
 class HorizonError:
-    """Mean latent L1 error ``horizon`` steps ahead of the model, of copying the last frame, and of the model when it
-    is given another clip's actions."""
+    """Mean latent L1 error ``horizon`` steps ahead.
+
+    ``copy_last_frame`` predicts that nothing changes; ``shuffled_actions`` is the model given another clip's actions.
+    """
 
     horizon: int
     model: float
@@ -62,8 +66,10 @@ def validate(
     rows = [
         HorizonError(
             step + 1,
-            *(float(F.l1_loss(guess, clip_latents[:, step + 1]))
-              for guess in (model[:, step], clip_latents[:, 0], shuffled[:, step])),
+            *(
+                float(F.l1_loss(guess, clip_latents[:, step + 1]))
+                for guess in (model[:, step], clip_latents[:, 0], shuffled[:, step])
+            ),
         )
         for step in range(horizon)
     ]

@@ -1,0 +1,78 @@
+"""What a latent energy means in centimetres, measured on held-out episodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jepa_world_model.action_predictor import ActionConditionedPredictor
+from jepa_world_model.data.episodes import EpisodeArrays
+
+_REACH_TOLERANCE_M = 0.02
+_NEAR_M = 0.10
+_BIN_M = 0.01
+_MAX_GAP = 4
+
+
+@dataclass(frozen=True)
+class EnergyScale:
+    """Energies for people.
+
+    Attributes:
+        reach_energy: median energy between frames whose end-effectors are ``reach_tolerance_m`` apart.
+        energy_per_meter: slope of the median energy over the distance, within 10 cm.
+        surprise_energy: 99th percentile of the one-step prediction error.
+    """
+
+    reach_energy: float
+    reach_tolerance_m: float
+    energy_per_meter: float
+    surprise_energy: float
+
+
+@torch.inference_mode()
+def energy_scale(predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays) -> EnergyScale:
+    """Calibrate on latents ``[E, T, tokens, dim]`` of held-out episodes."""
+    distances, energies = _near_pairs(latents, episodes)
+    centers, medians = _median_by_distance(distances, energies)
+    slope, _ = np.polyfit(centers, medians, 1)
+    reach = float(np.interp(_REACH_TOLERANCE_M, centers, medians))
+    surprise = float(np.quantile(_one_step_errors(predictor, latents, episodes), 0.99))
+    return EnergyScale(reach, _REACH_TOLERANCE_M, float(slope), surprise)
+
+
+def _near_pairs(latents: Tensor, episodes: EpisodeArrays) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distance and energy of frames a few steps apart, so that little but the arm has moved between them."""
+    distances, energies = [], []
+    for gap in range(1, _MAX_GAP + 1):
+        moved = episodes.states[:, gap:, :3] - episodes.states[:, :-gap, :3]
+        distances.append(np.linalg.norm(moved, axis=-1).ravel())
+        gaps = [(episode[gap:].float() - episode[:-gap].float()).abs().mean(dim=(1, 2)) for episode in latents]
+        energies.append(torch.stack(gaps).numpy().ravel())
+    return np.concatenate(distances), np.concatenate(energies)
+
+
+def _median_by_distance(
+    distances: NDArray[np.float64], energies: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    edges = np.arange(0.0, _NEAR_M + _BIN_M, _BIN_M)
+    bins = [(low, (distances >= low) & (distances < low + _BIN_M)) for low in edges]
+    filled = [(low + _BIN_M / 2, float(np.median(energies[chosen]))) for low, chosen in bins if chosen.any()]
+    centers, medians = zip(*filled, strict=True)
+    return np.array(centers), np.array(medians)
+
+
+def _one_step_errors(
+    predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays
+) -> NDArray[np.float32]:
+    errors = []
+    for episode, states, actions in zip(latents, episodes.states, episodes.actions, strict=True):
+        predicted = predictor(
+            episode[:-1].float(), torch.from_numpy(actions)[:, None], torch.from_numpy(states[:-1])[:, None]
+        )
+        errors.append((predicted - episode[1:].float()).abs().mean(dim=(1, 2)))
+    return torch.cat(errors).numpy()
