@@ -1,0 +1,1 @@
+"""What the nodes share: lifecycle, parameters, workers, diagnostics, and the messages' conversion."""
