@@ -1,0 +1,1 @@
+"""The `jepa` command: demo, evaluation, bags, benchmarks, and the nodes' bring-up."""
