@@ -1,0 +1,1 @@
+"""Encoder and predictor networks, checkpoints, imagined rollouts and their energies, training."""

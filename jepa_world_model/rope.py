@@ -37,7 +37,7 @@ class RotaryTable:
     sin: Tensor
 
     def select(self, indices: Tensor) -> RotaryTable:
-        """Factors of chosen tokens, one choice per sample: indices ``[batch, kept]`` -> ``[batch, 1, kept, head_dim]``."""
+        """Factors of chosen tokens, one choice per sample: ``[batch, kept]`` -> ``[batch, 1, kept, head_dim]``."""
         return RotaryTable(self.cos[indices].unsqueeze(1), self.sin[indices].unsqueeze(1))
 
     def slice(self, start: int, stop: int) -> RotaryTable:

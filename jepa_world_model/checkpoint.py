@@ -1,0 +1,266 @@
+"""World models on disk: one safetensors file with configuration, card and provenance as JSON in its header.
+
+Tensors are named ``encoder.*`` and ``predictor.*`` (either may be absent), and ``latent_mean`` and ``latent_std``
+``[tokens, dim]`` where latents are standardised. An ``index.json`` beside the files holds their SHA-256.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
+from jepa_world_model.checkpoint_errors import CheckpointError
+from jepa_world_model.model_card import ModelCard
+from jepa_world_model.safetensors_file import TensorSlot, digests, read_metadata, write_tensors
+from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
+
+FORMAT = "jepa_ros world model 1"
+PARTS = ("encoder", "predictor")
+_STATISTICS = ("latent_mean", "latent_std")
+_VERSION_DIGITS = 12
+
+Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, ModelCard)
+
+
+@dataclass(frozen=True)
+class WorldModelFile:
+    """What the header of a checkpoint says; the weights are read when a part is loaded."""
+
+    path: Path
+    card: ModelCard
+    encoder_config: EncoderConfig | None
+    predictor_config: ActionPredictorConfig | None
+    provenance: dict[str, Any]
+
+
+def save_world_model(
+    path: Path,
+    encoder: VisionTransformer | None,
+    predictor: ActionConditionedPredictor | None,
+    card: ModelCard,
+    provenance: Mapping[str, Any],
+    latent_mean: Tensor | None = None,
+    latent_std: Tensor | None = None,
+) -> ModelCard:
+    """Write ``path`` and its entry in the index beside it.
+
+    Args:
+        path: the ``.safetensors`` file to write.
+        encoder: the encoder, or None to leave it out.
+        predictor: the predictor, or None to leave it out.
+        card: description; its version is set from the weights.
+        provenance: how the weights came to be: seeds, steps, commit, metrics (JSON values).
+        latent_mean: mean ``[tokens, dim]`` of latents, when the predictor works on standardised ones.
+        latent_std: their standard deviation, the same shape.
+
+    Returns:
+        The card with its version.
+
+    Raises:
+        CheckpointError: nothing to save, or weights that are not finite.
+    """
+    tensors = _named_tensors(encoder, predictor, latent_mean, latent_std)
+    check_finite(tensors)
+    slots = {name: TensorSlot.of(tensor) for name, tensor in tensors.items()}
+    encoder_config = None if encoder is None else encoder.config
+    predictor_config = None if predictor is None else predictor.config
+    return write_world_model(path, slots, encoder_config, predictor_config, card, provenance)
+
+
+def write_world_model(
+    path: Path,
+    slots: Mapping[str, TensorSlot],
+    encoder_config: EncoderConfig | None,
+    predictor_config: ActionPredictorConfig | None,
+    card: ModelCard,
+    provenance: Mapping[str, Any],
+) -> ModelCard:
+    """:func:`save_world_model` for tensors that are produced one after another."""
+    if encoder_config is None and predictor_config is None:
+        raise CheckpointError("a checkpoint needs an encoder or a predictor, and got neither")
+    header = {
+        "format": FORMAT,
+        "card": json.dumps(asdict(replace(card, version=""))),
+        "encoder": json.dumps(encoder_config and asdict(encoder_config)),
+        "predictor": json.dumps(predictor_config and asdict(predictor_config)),
+        "provenance": json.dumps(dict(provenance), default=str),
+    }
+    path = Path(path)
+    write_tensors(path, slots, header)
+    file_digest, weights_digest = digests(path)
+    card = replace(card, version=weights_digest[:_VERSION_DIGITS])
+    _update_index(path, {"name": card.name, "version": card.version, "sha256": file_digest})
+    return card
+
+
+def _named_tensors(
+    encoder: nn.Module | None, predictor: nn.Module | None, mean: Tensor | None, std: Tensor | None
+) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for part, module in zip(PARTS, (encoder, predictor), strict=True):
+        if module is not None:
+            tensors |= {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
+    statistics = zip(_STATISTICS, (mean, std), strict=True)
+    return tensors | {name: tensor for name, tensor in statistics if tensor is not None}
+
+
+def check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights with NaN or infinity.
+
+    Raises:
+        CheckpointError: names the tensors.
+    """
+    broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise CheckpointError(
+            f"{len(broken)} tensors hold NaN or infinity, the first is {broken[0]};"
+            " the training diverged or the file is damaged, use an earlier checkpoint"
+        )
+
+
+def _update_index(path: Path, entry: dict[str, str]) -> None:
+    index_path = path.parent / "index.json"
+    index = json.loads(index_path.read_text()) if index_path.exists() else {}
+    index[path.name] = entry
+    temporary = index_path.with_suffix(".partial")
+    temporary.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+    temporary.replace(index_path)
+
+
+def checkpoint_folders() -> list[Path]:
+    """Where checkpoints are looked for by name: the source tree's, then those of installed workspaces."""
+    installed = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    folders = [Path(__file__).resolve().parents[1] / "models" / "checkpoints"]
+    return folders + [prefix / "share" / "jepa_ros" / "models" / "checkpoints" for prefix in installed]
+
+
+def find_checkpoint(path_or_name: str | Path) -> Path:
+    """The file that a path, or the name of a shipped checkpoint, stands for.
+
+    Raises:
+        CheckpointError: neither exists; lists the names that do.
+    """
+    path = Path(path_or_name).expanduser()
+    if path.is_file():
+        return path
+    folders = checkpoint_folders()
+    for folder in folders:
+        candidate = folder / f"{path.name.removesuffix('.safetensors')}.safetensors"
+        if candidate.is_file() and path.parent == Path():
+            return candidate
+    known = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.safetensors")})
+    raise CheckpointError(f"no file {path} and no checkpoint of that name; known names: {', '.join(known) or 'none'}")
+
+
+def open_world_model(path_or_name: str | Path) -> WorldModelFile:
+    """Read the header of a checkpoint and check the file against the index beside it.
+
+    Raises:
+        CheckpointError: not found, truncated, not ours, or changed since it was written.
+    """
+    path = find_checkpoint(path_or_name)
+    header = read_metadata(path)
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is not a world model of this package (format {header.get('format')!r});"
+            " official and Hugging Face files go through `jepa convert` first"
+        )
+    version = _verified_version(path)
+    card = _from_json(ModelCard, header["card"], path)
+    if card is None:
+        raise CheckpointError(f"{path} has no model card; write it again with this version of the package")
+    return WorldModelFile(
+        path,
+        replace(card, version=version),
+        _from_json(EncoderConfig, header["encoder"], path),
+        _from_json(ActionPredictorConfig, header["predictor"], path),
+        json.loads(header["provenance"]),
+    )
+
+
+def _verified_version(path: Path) -> str:
+    file_digest, weights_digest = digests(path)
+    index_path = path.parent / "index.json"
+    entry = json.loads(index_path.read_text()).get(path.name) if index_path.exists() else None
+    if entry is not None and entry["sha256"] != file_digest:
+        raise CheckpointError(
+            f"{path} has SHA-256 {file_digest[:16]}…, its index says {entry['sha256'][:16]}…;"
+            " the file changed after it was written, fetch or write it again"
+        )
+    return weights_digest[:_VERSION_DIGITS]
+
+
+def _from_json(kind: type[Config], text: str, path: Path) -> Config | None:
+    values = json.loads(text)
+    if values is None:
+        return None
+    unknown = set(values) - {field.name for field in fields(kind)}
+    if unknown:
+        raise CheckpointError(f"{path} was written by another version: {kind.__name__} has no {sorted(unknown)}")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Put ``tensors`` into ``module`` (built on the meta device) without a second copy.
+
+    Raises:
+        CheckpointError: missing, unexpected or misshapen tensors, or values that are not finite.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    problems = _mismatches(expected, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    if problems:
+        shown = "; ".join(problems[:6])
+        raise CheckpointError(f"{source} does not fit the configured shape ({len(problems)} differences): {shown}")
+    check_finite(tensors)
+    module.load_state_dict(dict(tensors), assign=True)
+
+
+def _mismatches(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[int, ...]]) -> list[str]:
+    missing = [f"{name} is missing" for name in expected if name not in got]
+    unexpected = [f"{name} is unexpected" for name in got if name not in expected]
+    misshapen = [
+        f"{name} is {list(got[name])} where {list(shape)} belongs"
+        for name, shape in expected.items()
+        if name in got and got[name] != shape
+    ]
+    return missing + unexpected + misshapen
+
+
+def load_part(
+    file: WorldModelFile, part: str, device: torch.device, dtype: torch.dtype
+) -> VisionTransformer | ActionConditionedPredictor | None:
+    """The encoder or the predictor of an opened checkpoint, frozen; None when it holds none."""
+    config = file.encoder_config if part == "encoder" else file.predictor_config
+    if config is None:
+        return None
+    with torch.device("meta"):
+        module = VisionTransformer(config) if isinstance(config, EncoderConfig) else ActionConditionedPredictor(config)
+    load_weights(module, _read(file.path, f"{part}.", device, dtype), f"{part} of {file.path}")
+    return module.eval().requires_grad_(False)
+
+
+def load_statistics(file: WorldModelFile, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation ``[tokens, dim]``, float32, of the latents; None when they are not standardised."""
+    found = _read(file.path, "latent_", device, torch.float32)
+    if not found:
+        return None
+    check_finite(found)
+    return found["mean"], found["std"]
+
+
+def _read(path: Path, prefix: str, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a mapping
+            return {name.removeprefix(prefix): file.get_tensor(name).to(dtype) for name in names}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}; copy or convert it again") from error

@@ -1,0 +1,31 @@
+"""Energies: how far a latent is from the goal's."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from jepa_world_model.model_card import Distance
+
+
+def latent_distance(latents: Tensor, goal: Tensor, distance: Distance = "l1") -> Tensor:
+    """Distance of latents ``[..., N, D]`` to a goal ``[N, D]``: ``[...]``, float32.
+
+    "l1" is the mean absolute difference (V-JEPA 2, equation 5), "l2" the root of the mean squared difference, "cosine"
+    one minus the tokens' mean cosine similarity.
+
+    Raises:
+        ValueError: another distance, or shapes that do not belong together.
+    """
+    if latents.shape[-2:] != goal.shape:
+        raise ValueError(f"expected a goal {list(latents.shape[-2:])} like the latents, got {list(goal.shape)}")
+    latents, goal = latents.float(), goal.float()
+    if distance == "l1":
+        return (latents - goal).abs().mean(dim=(-2, -1))
+    if distance == "l2":
+        return (latents - goal).square().mean(dim=(-2, -1)).sqrt()
+    if distance == "cosine":
+        return 1.0 - F.cosine_similarity(latents, goal, dim=-1).mean(dim=-1)
+    raise ValueError(f"expected a distance of {', '.join(get_args(Distance))}, got {distance!r}")

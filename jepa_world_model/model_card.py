@@ -1,0 +1,60 @@
+"""What a user of a world model must know about it: shapes, rates, distances and calibrated energies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jepa_world_model.preprocess import Preprocess
+
+Distance = Literal["l1", "l2", "cosine"]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Description of a world model, stored in its checkpoint.
+
+    Attributes:
+        name: of the checkpoint.
+        version: first 12 hex digits of the SHA-256 of the weights; set when a checkpoint is written or read.
+        image_size: side of the square that the encoder sees, pixels.
+        short_side: frames are scaled so that their short side has this many pixels before the centre crop; None is
+            ``image_size``.
+        tokens, dim: shape of one frame's latent.
+        state_dim, action_dim: sizes of a proprioceptive state and of an action.
+        control_rate_hz: rate at which the actions of the training data followed each other.
+        max_step_m: longest translation per action that the model has seen often, metres.
+        context_frames: frames that a rollout should start from.
+        distance: how the energy compares latents.
+        reach_energy: energy below which the goal counts as reached; None when nobody measured it.
+        reach_tolerance_m: distance that ``reach_energy`` was calibrated for, metres.
+        energy_per_meter: slope of the energy over the distance to the goal, near the goal; None when not measured.
+        surprise_energy: prediction error above which what came is called unexpected; None when not measured.
+    """
+
+    name: str
+    version: str = ""
+    image_size: int = 256
+    short_side: int | None = None
+    tokens: int = 256
+    dim: int = 1408
+    state_dim: int = 7
+    action_dim: int = 7
+    control_rate_hz: float = 4.0
+    max_step_m: float = 0.075
+    context_frames: int = 1
+    distance: Distance = "l1"
+    reach_energy: float | None = None
+    reach_tolerance_m: float | None = None
+    energy_per_meter: float | None = None
+    surprise_energy: float | None = None
+
+    @property
+    def model_id(self) -> str:
+        """``name@version``, as latent messages carry it."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How camera frames become the encoder's input."""
+        return Preprocess(image_size=self.image_size, resize_short_side=self.short_side)

@@ -1,0 +1,162 @@
+"""The world model that planners and nodes use: encode camera frames, imagine futures, measure energies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jepa_world_model.action_predictor import ActionConditionedPredictor
+from jepa_world_model.checkpoint import PARTS, CheckpointError, load_part, load_statistics, open_world_model
+from jepa_world_model.energy import latent_distance
+from jepa_world_model.model_card import Distance, ModelCard
+from jepa_world_model.rollout import uncached_rollout
+from jepa_world_model.vision_transformer import VisionTransformer
+
+__all__ = ["ModelCard", "WorldModel"]
+
+Array = NDArray[np.floating] | Tensor
+_CPU = torch.device("cpu")
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class WorldModel:
+    """A frozen encoder, a predictor, and what is needed to use them. Safe to call from one thread at a time.
+
+    Attributes:
+        card: shapes, rates, distance and calibration.
+        encoder, predictor: the networks; None when that part was not loaded.
+        statistics: mean and standard deviation ``[tokens, dim]`` that standardise latents, or None.
+        device, dtype: where and in which precision the networks run. Latents go in and out as float32.
+    """
+
+    card: ModelCard
+    encoder: VisionTransformer | None
+    predictor: ActionConditionedPredictor | None
+    statistics: tuple[Tensor, Tensor] | None = None
+    device: torch.device = _CPU
+    dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def load(
+        cls,
+        path_or_name: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "float32",
+        parts: Collection[str] = PARTS,
+    ) -> WorldModel:
+        """Load a checkpoint of this package.
+
+        Args:
+            path_or_name: a ``.safetensors`` file, or the name of one in ``models/checkpoints``.
+            device: such as "cpu" or "cuda".
+            dtype: "float32", "bfloat16" or "float16".
+            parts: which of "encoder" and "predictor" to load; a node that only encodes leaves the predictor on disk.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, changed or of another kind.
+            ValueError: unknown dtype or part.
+        """
+        device, dtype = torch.device(device), _parse_dtype(dtype)
+        if unknown := set(parts) - set(PARTS):
+            raise ValueError(f"expected parts of {list(PARTS)}, got {sorted(unknown)}")
+        file = open_world_model(path_or_name)
+        encoder, predictor = (load_part(file, part, device, dtype) if part in parts else None for part in PARTS)
+        return cls(file.card, encoder, predictor, load_statistics(file, device), device, dtype)
+
+    @torch.inference_mode()
+    def encode(self, frames: NDArray[np.uint8]) -> Tensor:
+        """Latents float32 ``[B, tokens, dim]`` of camera frames uint8 RGB ``[B, H, W, 3]``, each encoded alone.
+
+        A frame is repeated to a two-frame clip; latents get a LayerNorm without parameters (V-JEPA 2, section 3), and
+        are standardised where the checkpoint says so.
+
+        Raises:
+            ValueError: frames of another shape or type.
+            CheckpointError: the model has no encoder loaded.
+        """
+        if self.encoder is None:
+            raise CheckpointError(f"{self.card.name} was loaded without its encoder; load the part 'encoder'")
+        images = self.card.preprocess(frames).to(self.device, self.dtype)
+        tokens = self.encoder(images.unsqueeze(2).expand(-1, -1, 2, -1, -1)).float()
+        return self._standardize(F.layer_norm(tokens, tokens.shape[-1:]))
+
+    @torch.inference_mode()
+    def rollout(self, context: Array, states: Array, actions: Array) -> Tensor:
+        """Imagined latents float32 ``[S, H, tokens, dim]``.
+
+        Args:
+            context: latents ``[T, tokens, dim]``, oldest first, from :meth:`encode`.
+            states: ``[T, state_dim]``, metres, radians, closedness.
+            actions: ``[S, H, action_dim]`` that follow the last context frame.
+
+        Raises:
+            ValueError: shapes that do not fit the card.
+            CheckpointError: the model has no predictor loaded.
+        """
+        predictor, inputs = self._checked(context, states, actions)
+        return uncached_rollout(predictor, *inputs).float()
+
+    @torch.inference_mode()
+    def energy(
+        self,
+        context: Array,
+        states: Array,
+        actions: Array,
+        goal: Array,
+        distance: Distance | None = None,
+        sum_over_horizon: bool = False,
+    ) -> Tensor:
+        """Energies float32 ``[S]`` of action sequences: distance of the imagined future to ``goal``.
+
+        Args:
+            context: as in :meth:`rollout`, like ``states`` and ``actions``.
+            states: see there.
+            actions: see there.
+            goal: latent ``[tokens, dim]``.
+            distance: None is the card's.
+            sum_over_horizon: sum the distances of all steps instead of taking the last one's.
+        """
+        latents = self.rollout(context, states, actions)
+        per_step = latent_distance(latents, self._latent(goal), distance or self.card.distance)
+        return per_step.sum(dim=1) if sum_over_horizon else per_step[:, -1]
+
+    def _standardize(self, latents: Tensor) -> Tensor:
+        if self.statistics is None:
+            return latents
+        mean, std = self.statistics
+        return (latents - mean) / std
+
+    def _latent(self, value: Array) -> Tensor:
+        return torch.as_tensor(value, dtype=torch.float32, device=self.device)
+
+    def _checked(
+        self, context: Array, states: Array, actions: Array
+    ) -> tuple[ActionConditionedPredictor, tuple[Tensor, Tensor, Tensor]]:
+        if self.predictor is None:
+            raise CheckpointError(f"{self.card.name} was loaded without its predictor; load the part 'predictor'")
+        card, inputs = self.card, tuple(self._latent(value) for value in (context, states, actions))
+        frames, candidates = inputs[0].shape[:1], inputs[2].shape[:2]
+        expected = ((*frames, card.tokens, card.dim), (*frames, card.state_dim), (*candidates, card.action_dim))
+        got = tuple(tuple(value.shape) for value in inputs)
+        if got != expected or 0 in (*frames, *candidates) or len(candidates) != 2:
+            raise ValueError(
+                f"expected context [T, {card.tokens}, {card.dim}], states [T, {card.state_dim}] and actions"
+                f" [S, H, {card.action_dim}], got {[list(shape) for shape in got]}"
+            )
+        return self.predictor, (inputs[0].to(self.dtype), inputs[1], inputs[2])
+
+
+def _parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in _DTYPES:
+        raise ValueError(f"expected a dtype of {', '.join(_DTYPES)}, got {dtype!r}")
+    return _DTYPES[dtype]
