@@ -1,0 +1,180 @@
+"""The table as an environment without ROS: images and states out, actions in, one step per control period."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+from jepa_sim.inverse_kinematics import InverseKinematics
+from jepa_sim.reset import ResetConfig, checked_joint_positions, reset_scene
+from jepa_sim.scene import OBJECTS, SceneConfig
+from jepa_sim.simulation import Simulation, Snapshot, opening_of
+from jepa_sim.smooth_motion import MotionState, SmoothMotion, SmoothMotionConfig
+from jepa_sim.task_names import check_task
+from jepa_world_model.poses import POSE_DIM, integrate
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig:
+    """How actions become motion.
+
+    Attributes:
+        scene: what stands on the table and where the camera is.
+        reset: what a reset draws.
+        motion: how fast the arm moves.
+        control_rate_hz: actions per second.
+        slack_below: how far below the workspace the tool may be sent, m: fingers that grasp touch the table.
+        gripper_share: share of a control period in which the fingers' target reaches its new value.
+    """
+
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    reset: ResetConfig = field(default_factory=ResetConfig)
+    motion: SmoothMotionConfig = field(default_factory=SmoothMotionConfig)
+    control_rate_hz: float = 4.0
+    slack_below: float = 0.005
+    gripper_share: float = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class EnvironmentSnapshot:
+    """Everything that the environment's future depends on."""
+
+    simulation: Snapshot
+    motion: MotionState
+    closedness: float
+
+
+class TableEnvironment:
+    """A Franka at a table with a cup and a box, deterministic by seed. Not thread-safe.
+
+    An action is applied to the measured tool pose; inverse kinematics and a jerk-limited motion, replanned every
+    step from the desired joint state, lead there. State and action are those of `jepa_world_model.poses`.
+    """
+
+    def __init__(self, config: EnvironmentConfig | None = None) -> None:
+        """Raises `jepa_sim.scene.SceneError` when the robot's meshes are not installed."""
+        config = EnvironmentConfig() if config is None else config
+        self.config = config
+        self.simulation = Simulation(config.scene)
+        self.kinematics = InverseKinematics(self.simulation.model)
+        self._motion = SmoothMotion(config.motion)
+        self._closedness = 0.0
+        steps = max(1, round(1.0 / (config.control_rate_hz * self.simulation.timestep)))
+        self._times: Vector = np.arange(1, steps + 1) * self.simulation.timestep
+        self._gripper_ramp = np.minimum(1.0, np.arange(1, steps + 1) / (config.gripper_share * steps))
+
+    def __enter__(self) -> TableEnvironment:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the OpenGL context."""
+        self.simulation.close()
+
+    def reset(self, seed: int, task: str = "reach", joint_positions: ArrayLike | None = None) -> None:
+        """Puts the scene into the state that `seed` and `task` name.
+
+        Args:
+            seed: not negative.
+            task: one of `jepa_sim.task_names.TASK_NAMES`. They all begin with the same scenes.
+            joint_positions: of the arm [7], rad; drawn from the seed when None. Gripper and objects are always the
+                seed's.
+
+        Raises:
+            ValueError: an unknown task, a negative seed, or joint positions outside the arm's limits.
+        """
+        check_task(task)
+        self._closedness = reset_scene(self.simulation, self.kinematics, seed, joint_positions, self.config.reset)
+        self._motion.rest_at(self.simulation.arm_positions())
+
+    def step(self, action: ArrayLike) -> Vector:
+        """Carries out one action [7] and returns the state [7] one control period later.
+
+        Targets outside the workspace are clipped to it; where the arm does not reach it goes as near as it can.
+
+        Raises:
+            ValueError: not 7 finite numbers.
+        """
+        target = self._target(action)
+        rotation = Rotation.from_euler("xyz", target[3:6]).as_matrix()
+        joints = self.kinematics.solve(target[:3], rotation, self._motion.state.positions).positions
+        simulation, before = self.simulation, self.simulation.commanded_fingers().mean()
+        self._closedness = float(target[6])
+        change = opening_of(self._closedness) - before
+        for positions, share in zip(self._motion.move(joints, self._times), self._gripper_ramp, strict=True):
+            simulation.command_arm(positions)
+            simulation.command_fingers(before + share * change)
+            simulation.step()
+        simulation.refresh()
+        return self.state()
+
+    def render(self, width: int = 256, height: int = 256) -> NDArray[np.uint8]:
+        """The camera's picture, RGB uint8 [height, width, 3]."""
+        return self.simulation.render(width, height)
+
+    def state(self) -> Vector:
+        """Tool pose and gripper closedness [7], from the simulated joints."""
+        return self.simulation.state()
+
+    @property
+    def commanded_closedness(self) -> float:
+        """What the gripper was told last; the measured one stays below it while something is held."""
+        return self._closedness
+
+    def joint_positions(self) -> Vector:
+        """Of the arm [7], rad."""
+        return self.simulation.arm_positions()
+
+    def joint_velocities(self) -> Vector:
+        """Of the arm [7], rad/s."""
+        return self.simulation.arm_velocities()
+
+    def object_positions(self) -> dict[str, Vector]:
+        """Centre [3] of each object, m."""
+        return {name: self.simulation.object_position(name) for name in OBJECTS}
+
+    def place_arm(self, joint_positions: ArrayLike) -> None:
+        """Moves the arm there at once, at rest, and leaves everything else; for pictures of other poses.
+
+        Raises:
+            ValueError: not 7 joint positions, or one outside the arm's limits.
+        """
+        self.simulation.place_arm(checked_joint_positions(joint_positions))
+        self._motion.rest_at(self.simulation.arm_positions())
+
+    def place_gripper(self, closedness: float) -> None:
+        """Opens or closes the fingers at once; raises ValueError outside 0 (open) to 1 (closed)."""
+        if not 0.0 <= closedness <= 1.0:
+            raise ValueError(f"expected a closedness from 0 to 1, got {closedness}")
+        self.simulation.place_fingers(closedness)
+        self._closedness = closedness
+
+    def save(self) -> EnvironmentSnapshot:
+        """The present state, for `restore`."""
+        return EnvironmentSnapshot(self.simulation.save(), self._motion.state, self._closedness)
+
+    def restore(self, snapshot: EnvironmentSnapshot) -> None:
+        """Returns to a saved state; the same actions then lead to the same states, bit by bit."""
+        self.simulation.restore(snapshot.simulation)
+        self._motion.continue_from(snapshot.motion)
+        self._closedness = snapshot.closedness
+
+    def _target(self, action: ArrayLike) -> Vector:
+        values = np.asarray(action, dtype=np.float64)
+        if values.shape != (POSE_DIM,) or not np.isfinite(values).all():
+            raise ValueError(f"expected an action of {POSE_DIM} finite numbers, got {values}")
+        # The gripper continues from its command: fingers that hold something never get to what they were told.
+        present = np.concatenate([self.state()[:6], [self._closedness]])
+        target = integrate(present, values)
+        target[:3] = self.config.reset.workspace.clip(target[:3], self.config.slack_below)
+        return target

@@ -1,0 +1,223 @@
+"""The scene as a running simulation: joints, servos, objects, pictures, and states that can be saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+
+import mujoco
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, FINGER_TRAVEL, TCP_LINK, franka_panda
+from jepa_sim.scene import CAMERA_NAME, OBJECTS, SceneConfig, build_model
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Everything that the simulation's future depends on; `values` is MuJoCo's integration state."""
+
+    values: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class JointRange:
+    """Lower and upper position limits of the arm, rad, each [7]."""
+
+    lower: Vector
+    upper: Vector
+
+
+def arm_range() -> JointRange:
+    """The Franka's published position limits."""
+    limits = franka_panda().limits(ARM_JOINTS)
+    return JointRange(np.array([limit.lower for limit in limits]), np.array([limit.upper for limit in limits]))
+
+
+class JointAddresses:
+    """Where the arm's and the fingers' numbers lie in MuJoCo's vectors, in the order of the robot description."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self.arm_position = _addresses(model, ARM_JOINTS, "qposadr")
+        self.arm_velocity = _addresses(model, ARM_JOINTS, "dofadr")
+        self.finger_position = _addresses(model, FINGER_JOINTS, "qposadr")
+        self.finger_velocity = _addresses(model, FINGER_JOINTS, "dofadr")
+        self.arm_servo = np.array([model.actuator(name).id for name in ARM_JOINTS])
+        self.finger_servo = np.array([model.actuator(name).id for name in FINGER_JOINTS])
+
+
+def _addresses(model: mujoco.MjModel, names: tuple[str, ...], attribute: str) -> NDArray[np.intp]:
+    return np.array([getattr(model.joint(name), attribute)[0] for name in names])
+
+
+class Simulation:
+    """The table with its robot. Angles in rad, lengths in m, in the robot's base frame.
+
+    Not thread-safe. Pictures come from an OpenGL context that belongs to the thread of the first `render`: later
+    calls of `render` and `close` must come from the same thread.
+    """
+
+    def __init__(self, config: SceneConfig | None = None) -> None:
+        """Raises `jepa_sim.scene.SceneError` when the robot's meshes are not installed."""
+        self.model = build_model(SceneConfig() if config is None else config)
+        self.data = mujoco.MjData(self.model)
+        self._at = JointAddresses(self.model)
+        self._tcp = self.model.body(TCP_LINK).id
+        self._objects = {name: self.model.body(name).id for name in OBJECTS}
+        self._object_address = {name: self.model.joint(f"{name}_joint").qposadr[0] for name in OBJECTS}
+        self._renderer: mujoco.Renderer | None = None
+        self.clear()
+
+    def __enter__(self) -> Simulation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the OpenGL context."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    # --- time -----------------------------------------------------------------------------------------------
+
+    @property
+    def timestep(self) -> float:
+        """Seconds of one physics step."""
+        return float(self.model.opt.timestep)
+
+    @property
+    def time(self) -> float:
+        """Simulated seconds since the last `clear`."""
+        return float(self.data.time)
+
+    def clear(self) -> None:
+        """Back to the scene as it was built, at time zero."""
+        mujoco.mj_resetData(self.model, self.data)
+        mujoco.mj_forward(self.model, self.data)
+
+    def step(self) -> None:
+        """One physics step. Poses and pictures follow after `refresh`."""
+        mujoco.mj_step(self.model, self.data)
+
+    def refresh(self) -> None:
+        """Brings link and object poses up to the joint positions, which `step` leaves one step ahead of them."""
+        mujoco.mj_kinematics(self.model, self.data)
+
+    def save(self) -> Snapshot:
+        """The present state, for `restore`."""
+        values = np.empty(mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_INTEGRATION))
+        mujoco.mj_getState(self.model, self.data, values, mujoco.mjtState.mjSTATE_INTEGRATION)
+        return Snapshot(values)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Returns to a saved state; what follows is what would have followed then, bit by bit."""
+        mujoco.mj_setState(self.model, self.data, snapshot.values, mujoco.mjtState.mjSTATE_INTEGRATION)
+        mujoco.mj_forward(self.model, self.data)
+        # mj_forward leaves its own warm start for the contact solver.
+        mujoco.mj_setState(self.model, self.data, snapshot.values, mujoco.mjtState.mjSTATE_INTEGRATION)
+
+    # --- robot ----------------------------------------------------------------------------------------------
+
+    def arm_positions(self) -> Vector:
+        """Joint positions [7]."""
+        return self.data.qpos[self._at.arm_position]
+
+    def arm_velocities(self) -> Vector:
+        """Joint velocities [7], rad/s."""
+        return self.data.qvel[self._at.arm_velocity]
+
+    def finger_positions(self) -> Vector:
+        """Finger positions [2], m: 0 closed."""
+        return self.data.qpos[self._at.finger_position]
+
+    def finger_velocities(self) -> Vector:
+        """Finger velocities [2], m/s."""
+        return self.data.qvel[self._at.finger_velocity]
+
+    def place_arm(self, positions: ArrayLike) -> None:
+        """Puts the arm at joint positions [7], at rest, with its servos holding it there."""
+        self.data.qpos[self._at.arm_position] = positions
+        self.data.qvel[self._at.arm_velocity] = 0.0
+        self.command_arm(positions)
+        mujoco.mj_forward(self.model, self.data)
+
+    def place_fingers(self, closedness: float) -> None:
+        """Puts both fingers at `closedness` (0 open to 1 closed), at rest, with their servos holding them there."""
+        opening = opening_of(closedness)
+        self.data.qpos[self._at.finger_position] = opening
+        self.data.qvel[self._at.finger_velocity] = 0.0
+        self.command_fingers(opening)
+        mujoco.mj_forward(self.model, self.data)
+
+    def command_arm(self, positions: ArrayLike) -> None:
+        """Sets the arm servos' targets [7]."""
+        self.data.ctrl[self._at.arm_servo] = positions
+
+    def commanded_arm(self) -> Vector:
+        """The arm servos' targets [7]."""
+        return self.data.ctrl[self._at.arm_servo]
+
+    def command_fingers(self, positions: ArrayLike) -> None:
+        """Sets the finger servos' targets, m: one number or [2]."""
+        self.data.ctrl[self._at.finger_servo] = positions
+
+    def commanded_fingers(self) -> Vector:
+        """The finger servos' targets [2], m."""
+        return self.data.ctrl[self._at.finger_servo]
+
+    def tool_pose(self) -> tuple[Vector, Vector]:
+        """Position [3] and rotation matrix [3, 3] of the tool frame between the fingertips."""
+        return self.data.xpos[self._tcp].copy(), self.data.xmat[self._tcp].reshape(3, 3).copy()
+
+    def state(self) -> Vector:
+        """The end-effector state [7]: x, y, z, roll, pitch, yaw (extrinsic xyz), closedness 0 (open) to 1."""
+        position, rotation = self.tool_pose()
+        closedness = np.clip(1.0 - self.finger_positions().mean() / FINGER_TRAVEL, 0.0, 1.0)
+        return np.concatenate([position, Rotation.from_matrix(rotation).as_euler("xyz"), [closedness]])
+
+    # --- objects --------------------------------------------------------------------------------------------
+
+    def object_position(self, name: str) -> Vector:
+        """Centre [3] of the object `name`; raises KeyError for one that is not in the scene."""
+        return self.data.xpos[self._objects[name]].copy()
+
+    def object_velocity(self, name: str) -> Vector:
+        """Velocity [3] of the object's centre, m/s; raises KeyError for one that is not in the scene."""
+        address = self.model.joint(f"{name}_joint").dofadr[0]
+        return self.data.qvel[address : address + 3].copy()
+
+    def place_object(self, name: str, position: ArrayLike, yaw: float = 0.0) -> None:
+        """Puts an object upright, at rest, with its centre at `position`: [2] keeps its height, [3] sets it too.
+
+        Raises KeyError for an object that is not in the scene.
+        """
+        values = np.asarray(position, dtype=np.float64)
+        address = self._object_address[name]
+        self.data.qpos[address : address + len(values)] = values
+        self.data.qpos[address + 3 : address + 7] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
+        velocity = self.model.joint(f"{name}_joint").dofadr[0]
+        self.data.qvel[velocity : velocity + 6] = 0.0
+        mujoco.mj_forward(self.model, self.data)
+
+    # --- camera ---------------------------------------------------------------------------------------------
+
+    def render(self, width: int = 256, height: int = 256) -> NDArray[np.uint8]:
+        """The camera's picture, RGB uint8 [height, width, 3]."""
+        renderer = self._renderer
+        if renderer is None or (renderer.width, renderer.height) != (width, height):
+            self.close()
+            renderer = self._renderer = mujoco.Renderer(self.model, height, width)
+        renderer.update_scene(self.data, camera=CAMERA_NAME)
+        return renderer.render()
+
+
+def opening_of(closedness: float) -> float:
+    """Position of each finger, m, at `closedness`."""
+    return FINGER_TRAVEL * (1.0 - closedness)
