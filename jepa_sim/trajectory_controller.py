@@ -17,6 +17,7 @@ the limits, also between the points, and jumps.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jepa_sim.robot_description import JointLimits
-import itertools
 
 Vector = NDArray[np.float64]
 
