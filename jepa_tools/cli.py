@@ -1,0 +1,124 @@
+"""The `jepa` command. Each subcommand's module is imported only when that one is called for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import tyro
+
+TRACEBACK_VARIABLE = "JEPA_TRACEBACK"
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+# What wrong input, a missing file or a failed process raises, with a message for people. Anything else is a
+# programming error and keeps its traceback.
+EXPECTED_FAILURES = (OSError, ValueError, RuntimeError, LookupError, ImportError)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand.
+
+    name: what one types.
+    module, function: its implementation. The function takes one configuration, from whose type the command line
+        is made, and returns the exit code; None is 0, and so is a path, which is printed.
+    summary: one line for `jepa --help`.
+    """
+
+    name: str
+    module: str
+    function: str
+    summary: str
+
+    @property
+    def exists(self) -> bool:
+        """Whether this installation has the module; does not import it."""
+        try:
+            return importlib.util.find_spec(self.module) is not None
+        except ModuleNotFoundError:
+            return False
+
+    def load(self) -> Callable[[Any], Any]:
+        """The function; imports its module."""
+        return getattr(importlib.import_module(self.module), self.function)  # type: ignore[no-any-return]
+
+
+COMMANDS = (
+    Command("demo", "jepa_tools.demo", "demo", "take the simulated arm to an image goal, through the ROS nodes"),
+    Command("collect", "jepa_sim.collect", "collect_episodes", "simulate episodes to train on"),
+    Command("pretrain", "jepa_world_model.training.pretrain", "pretrain", "train an encoder on episodes"),
+    Command("train", "jepa_world_model.training.train", "train", "train a predictor on a frozen encoder"),
+    Command("sim-eval", "jepa_tools.sim_eval", "sim_eval", "measure success on the simulated table"),
+    Command("record", "jepa_tools.recorder", "record", "record topics to a bag"),
+    Command("convert", "jepa_tools.convert", "convert", "convert official checkpoints to this package's format"),
+    Command("bench", "jepa_tools.bench", "bench", "time planning and encoding"),
+)
+
+
+def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] = COMMANDS) -> int:
+    """Runs `jepa` with `arguments` (default: the process's) and returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    available = {command.name: command for command in commands if command.exists}
+    if not words or words[0] in ("-h", "--help"):
+        print(_help(available.values()))
+        return 0 if words else EXIT_USAGE
+    if words[0] not in available:
+        print(f"jepa: expected one of {', '.join(available)}, got {words[0]!r}", file=sys.stderr)
+        return EXIT_USAGE
+    return _run(available[words[0]], words[1:])
+
+
+def _help(commands: Iterable[Command]) -> str:
+    rows = (f"  {command.name:10s} {command.summary}" for command in commands)
+    return "\n".join(["usage: jepa COMMAND [options]", "", *rows, "", "`jepa COMMAND --help` lists the options."])
+
+
+def _run(command: Command, arguments: list[str]) -> int:
+    try:
+        return _call(command, arguments)
+    except KeyboardInterrupt:
+        print(f"jepa {command.name}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except EXPECTED_FAILURES as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            traceback.print_exc()
+        print(f"jepa {command.name}: {error or type(error).__name__}", file=sys.stderr)
+        print(f"({TRACEBACK_VARIABLE}=1 shows where)", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _call(command: Command, arguments: list[str]) -> int:
+    function = command.load()
+    configuration = tyro.cli(
+        configuration_type(function), args=arguments, prog=f"jepa {command.name}", description=command.summary
+    )
+    result = function(configuration)
+    if isinstance(result, int):
+        return result
+    if isinstance(result, Path):
+        print(result)
+    return 0
+
+
+def configuration_type(function: Callable[[Any], Any]) -> Any:
+    """The annotated type of a function's first parameter.
+
+    Raises:
+        TypeError: it takes none, or the first is not annotated.
+    """
+    hints = get_type_hints(function)
+    names = [name for name in hints if name != "return"]
+    if not names:
+        raise TypeError(f"expected {function} to take an annotated configuration")
+    return hints[names[0]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
