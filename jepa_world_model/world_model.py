@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.checkpoint import PARTS, CheckpointError, load_part, load_statistics, open_world_model
 from jepa_world_model.energy import latent_distance
 from jepa_world_model.model_card import Distance, ModelCard
-from jepa_world_model.rollout import uncached_rollout
+from jepa_world_model.rollout import CachedRollout, RolloutInputs, bytes_per_candidate, in_parts, memory_budget
 from jepa_world_model.vision_transformer import VisionTransformer
 
 __all__ = ["ModelCard", "WorldModel"]
@@ -35,6 +36,8 @@ class WorldModel:
         encoder, predictor: the networks; None when that part was not loaded.
         statistics: mean and standard deviation ``[tokens, dim]`` that standardise latents, or None.
         device, dtype: where and in which precision the networks run. Latents go in and out as float32.
+        memory_bytes: what a rollout may take; more candidates than fit are rolled out in parts. None measures what is
+            left on a graphics card, and takes a size that suits the caches on a CPU.
     """
 
     card: ModelCard
@@ -43,6 +46,7 @@ class WorldModel:
     statistics: tuple[Tensor, Tensor] | None = None
     device: torch.device = _CPU
     dtype: torch.dtype = torch.float32
+    memory_bytes: int | None = None
 
     @classmethod
     def load(
@@ -101,8 +105,8 @@ class WorldModel:
             ValueError: shapes that do not fit the card.
             CheckpointError: the model has no predictor loaded.
         """
-        predictor, inputs = self._checked(context, states, actions)
-        return uncached_rollout(predictor, *inputs).float()
+        inputs = self._checked(context, states, actions)
+        return in_parts(lambda part: self._rollout.latents(part).float(), inputs, self._candidates_at_once(inputs))
 
     @torch.inference_mode()
     def energy(
@@ -124,9 +128,26 @@ class WorldModel:
             distance: None is the card's.
             sum_over_horizon: sum the distances of all steps instead of taking the last one's.
         """
-        latents = self.rollout(context, states, actions)
-        per_step = latent_distance(latents, self._latent(goal), distance or self.card.distance)
-        return per_step.sum(dim=1) if sum_over_horizon else per_step[:, -1]
+        inputs, goal = self._checked(context, states, actions), self._latent(goal)
+        distance = distance or self.card.distance
+
+        def energies(part: RolloutInputs) -> Tensor:
+            per_step = [latent_distance(latents, goal, distance) for latents in self._rollout.steps(part)]
+            return torch.stack(per_step).sum(dim=0) if sum_over_horizon else per_step[-1]
+
+        return in_parts(energies, inputs, self._candidates_at_once(inputs))
+
+    @functools.cached_property
+    def _rollout(self) -> CachedRollout:
+        if self.predictor is None:
+            raise CheckpointError(f"{self.card.name} was loaded without its predictor; load the part 'predictor'")
+        return CachedRollout(self.predictor)
+
+    def _candidates_at_once(self, inputs: RolloutInputs) -> int:
+        frames, horizon = inputs.states.shape[0], inputs.actions.shape[1]
+        needed = bytes_per_candidate(self._rollout.config, frames, horizon, self.dtype.itemsize)
+        budget = memory_budget(self.device) if self.memory_bytes is None else self.memory_bytes
+        return max(1, budget // needed)
 
     def _standardize(self, latents: Tensor) -> Tensor:
         if self.statistics is None:
@@ -137,11 +158,7 @@ class WorldModel:
     def _latent(self, value: Array) -> Tensor:
         return torch.as_tensor(value, dtype=torch.float32, device=self.device)
 
-    def _checked(
-        self, context: Array, states: Array, actions: Array
-    ) -> tuple[ActionConditionedPredictor, tuple[Tensor, Tensor, Tensor]]:
-        if self.predictor is None:
-            raise CheckpointError(f"{self.card.name} was loaded without its predictor; load the part 'predictor'")
+    def _checked(self, context: Array, states: Array, actions: Array) -> RolloutInputs:
         card, inputs = self.card, tuple(self._latent(value) for value in (context, states, actions))
         frames, candidates = inputs[0].shape[:1], inputs[2].shape[:2]
         expected = ((*frames, card.tokens, card.dim), (*frames, card.state_dim), (*candidates, card.action_dim))
@@ -151,7 +168,7 @@ class WorldModel:
                 f"expected context [T, {card.tokens}, {card.dim}], states [T, {card.state_dim}] and actions"
                 f" [S, H, {card.action_dim}], got {[list(shape) for shape in got]}"
             )
-        return self.predictor, (inputs[0].to(self.dtype), inputs[1], inputs[2])
+        return RolloutInputs(inputs[0].to(self.dtype), inputs[1], inputs[2])
 
 
 def _parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
