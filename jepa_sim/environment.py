@@ -66,7 +66,7 @@ class TableEnvironment:
         self._motion = SmoothMotion(config.motion)
         self._closedness = 0.0
         steps = max(1, round(1.0 / (config.control_rate_hz * self.simulation.timestep)))
-        self._times: Vector = np.arange(1, steps + 1) * self.simulation.timestep
+        self._times = self.simulation.timestep * np.arange(1.0, steps + 1.0)
         self._gripper_ramp = np.minimum(1.0, np.arange(1, steps + 1) / (config.gripper_share * steps))
 
     def __enter__(self) -> TableEnvironment:
