@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pinocchio as pin
 
+from jepa_planner.limits import JointLimits
+
 Vector = npt.NDArray[np.float64]
 POSE_DIM = 6
 
@@ -40,7 +42,7 @@ class IkConfig:
 
 @dataclass(frozen=True, eq=False)
 class IkResult:
-    """Where inverse kinematics ended: positions [joints], errors in m and rad, condition number of the Jacobian."""
+    """Where it ended: positions [joints], errors in m and rad, condition number of the Jacobian."""
 
     positions: Vector
     converged: bool
@@ -60,7 +62,7 @@ class Kinematics:
         joint_names: Sequence[str],
         config: IkConfig | None = None,
     ) -> None:
-        """Raises ValueError when ``urdf`` is none or lacks a link or joint, or a joint does not lead to the tip."""
+        """Raises ValueError for text that is no URDF, missing links or joints, joints beside the chain."""
         self._config = config or IkConfig()
         self.joint_names = tuple(joint_names)
         model = _chain(urdf, self.joint_names)
@@ -85,8 +87,17 @@ class Kinematics:
         """The chain of ``joint_names`` from ``base_link`` to ``tip_link``; all other joints stay at zero."""
         return cls(urdf, base_link, tip_link, joint_names, config)
 
+    def limits(self) -> JointLimits:
+        """Position and velocity limits of the URDF; infinity for acceleration and jerk, unknown to it."""
+        unknown = np.full(len(self.joint_names), np.inf)
+        velocity = np.array(self._model.velocityLimit)
+        velocity = np.where(velocity > 0, velocity, np.inf)[self._order]
+        return JointLimits(
+            self.joint_names, self._lower[self._order], self._upper[self._order], velocity, unknown, unknown
+        )
+
     def pose(self, positions: Sequence[float] | Vector) -> Vector:
-        """Tip in the base frame for joint positions [joints]: [x y z (m) roll pitch yaw (extrinsic xyz, rad)]."""
+        """Tip in the base frame at positions [joints]: [x y z (m) roll pitch yaw (extrinsic xyz, rad)]."""
         placement = self._placement(self._ordered(positions))
         return np.concatenate([placement.translation, pin.rpy.matrixToRpy(placement.rotation)])
 
@@ -104,7 +115,7 @@ class Kinematics:
 
     def condition(self, positions: Sequence[float] | Vector) -> float:
         """Condition number of the Jacobian, infinity at a singularity."""
-        return _condition(np.linalg.svd(self._jacobian(self._ordered(positions)), compute_uv=False))
+        return _condition(self._singular_values(self._ordered(positions)))
 
     def ik(
         self,
@@ -114,10 +125,11 @@ class Kinematics:
         lower: Vector | None = None,
         upper: Vector | None = None,
     ) -> IkResult:
-        """Joint positions near ``seed`` [joints] that bring the tip to ``pose`` [6], between ``lower`` and ``upper``.
+        """Joint positions near ``seed`` [joints] that bring the tip to ``pose`` [6].
 
-        The null space leans toward ``posture`` (default: the seed). Bounds default to the URDF's. The seed is
-        first clipped into them. Never raises for an unreachable pose: see IkResult.converged.
+        The null space leans toward ``posture`` (default: the seed). ``lower`` and ``upper`` [joints] default
+        to the URDF's limits; the seed is first clipped into them. Never raises for an unreachable pose: see
+        IkResult.converged.
         """
         low, high = self._bounds(lower, upper)
         target = pin.SE3(pin.rpy.rpyToMatrix(np.asarray(pose[3:POSE_DIM], float)), np.asarray(pose[:3], float))
@@ -131,7 +143,7 @@ class Kinematics:
         return self._result(positions, target)
 
     def _step(self, positions: Vector, error: Vector, rest: Vector, low: Vector, high: Vector) -> Vector:
-        """One damped least-squares step; joints that would leave their range are held and the rest solves again."""
+        """One damped least-squares step; joints that would leave their range stay, the others solve again."""
         jacobian = self._jacobian(positions)
         free = np.ones(len(positions), dtype=bool)
         pull = self._config.posture_gain * (rest - positions)
@@ -147,7 +159,8 @@ class Kinematics:
 
     def _solve(self, jacobian: Vector, error: Vector, pull: Vector) -> Vector:
         left, values, right = np.linalg.svd(jacobian, full_matrices=False)
-        # At most the error itself is asked for, and close to a singularity less: speed there would be unbounded.
+        # At most the error itself is asked for, and close to a singularity less: speed there would be
+        # unbounded.
         shortage = 1 - min(1.0, self._config.damped_condition / _condition(values))
         damping = (self._config.damping * shortage) ** 2
         inverse = values / np.maximum(values**2 + damping, 1e-12)
@@ -165,7 +178,7 @@ class Kinematics:
 
     def _result(self, positions: Vector, target: pin.SE3) -> IkResult:
         error = self._error(positions, target)
-        condition = _condition(np.linalg.svd(self._jacobian(positions), compute_uv=False))
+        condition = _condition(self._singular_values(positions))
         return IkResult(
             positions[self._order],
             self._converged(error),
@@ -184,6 +197,9 @@ class Kinematics:
         jacobian = pin.computeFrameJacobian(self._model, self._data, ordered, self._tip, aligned)
         to_base = pin.updateFramePlacement(self._model, self._data, self._base).rotation.T
         return np.concatenate([to_base @ jacobian[:3], to_base @ jacobian[3:]])
+
+    def _singular_values(self, ordered: Vector) -> Vector:
+        return np.asarray(np.linalg.svd(self._jacobian(ordered), compute_uv=False), dtype=np.float64)
 
     def _ordered(self, positions: Sequence[float] | Vector) -> Vector:
         values = np.asarray(positions, dtype=np.float64)

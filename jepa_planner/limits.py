@@ -1,13 +1,13 @@
-"""Joint limits: the manufacturer's tables, those of a URDF, and what is left of them after caution.
+"""Joint limits: the manufacturer's tables, and what is left of them after caution.
 
-Sources: the manufacturer's published interface specification for Panda (FER) and FR3; URDF files.
+Source: the manufacturer's published interface specification for Panda (FER) and FR3. Those of a URDF come
+from `Kinematics.limits`; `JointLimits.stricter` joins both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ class VelocityRamp:
     upper: Vector
 
     def bounds(self, low: Vector, high: Vector) -> tuple[Vector, Vector]:
-        """Velocity limits (negative, positive), rad/s, that hold everywhere between positions low and high."""
+        """Velocity limits (negative, positive), rad/s, that hold from position ``low`` to ``high``."""
         forward = np.sqrt(self.gain * np.maximum(self.upper - high, 0.0)) - self.offset
         backward = np.sqrt(self.gain * np.maximum(low - self.lower, 0.0)) - self.offset
         return -np.maximum(backward, 0.0), np.maximum(forward, 0.0)
@@ -59,7 +59,7 @@ class JointLimits:
             raise ValueError("limits of velocity, acceleration and jerk must be positive")
 
     def velocity_bounds(self, low: Vector, high: Vector) -> tuple[Vector, Vector]:
-        """Velocity limits (negative, positive) that hold everywhere between positions ``low`` and ``high``."""
+        """Velocity limits (negative, positive), rad/s, that hold from position ``low`` to ``high``."""
         if self.ramp is None:
             return -self.velocity, self.velocity
         backward, forward = self.ramp.bounds(low, high)
@@ -135,38 +135,8 @@ class Envelope:
         return speed
 
 
-def limits_from_urdf(urdf: str, names: Sequence[str]) -> JointLimits:
-    """Position and velocity limits of the joints ``names``; a URDF has no acceleration or jerk limits.
-
-    Raises ValueError when the text is no URDF or lacks a joint or its limits.
-    """
-    try:
-        root = ElementTree.fromstring(urdf)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"robot_description is not a URDF: {error}") from error
-    joints = {joint.get("name"): joint for joint in root.findall("joint")}
-    missing = [name for name in names if name not in joints]
-    if missing:
-        raise ValueError(f"the URDF has no joints {missing}; it has {sorted(filter(None, joints))}")
-    rows = np.array([_limit_row(joints[name]) for name in names])
-    unknown = np.full(len(names), np.inf)
-    return JointLimits(tuple(names), rows[:, 0], rows[:, 1], rows[:, 2], unknown, unknown)
-
-
-def _limit_row(joint: ElementTree.Element) -> tuple[float, float, float]:
-    limit = joint.find("limit")
-    if limit is None:
-        raise ValueError(f"joint {joint.get('name')} has no <limit> in the URDF")
-    if joint.get("type") == "continuous":
-        return -np.inf, np.inf, float(limit.get("velocity", "inf"))
-    return tuple(float(limit.get(key, default)) for key, default in _LIMIT_DEFAULTS)  # type: ignore[return-value]
-
-
-_LIMIT_DEFAULTS = (("lower", "0"), ("upper", "0"), ("velocity", "inf"))
-
-
 def fer_limits(names: Sequence[str]) -> JointLimits:
-    """The published limits of the Franka Emika Robot (Panda) for its seven joints, whatever they are called."""
+    """The published limits of the Franka Emika Robot (Panda), whatever its seven joints are called."""
     return _table(
         names,
         lower=(-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973),
@@ -206,5 +176,5 @@ def _table(
 ) -> JointLimits:
     if len(names) != len(lower):
         raise ValueError(f"this table is for {len(lower)} joints, got {len(names)}: {tuple(names)}")
-    columns = (np.asarray(values, dtype=np.float64) for values in (lower, upper, velocity, acceleration, jerk))
-    return JointLimits(tuple(names), *columns, ramp=ramp)
+    rows = np.array([lower, upper, velocity, acceleration, jerk], dtype=np.float64)
+    return JointLimits(tuple(names), rows[0], rows[1], rows[2], rows[3], rows[4], ramp)

@@ -1,8 +1,9 @@
 """Jerk-limited joint motion: short segments, spliced to the one being executed, that end at rest.
 
-A segment is written down at every instant where a joint's jerk changes. Between two such points the acceleration
-is linear, so the quintic through position, velocity and acceleration that a JointTrajectoryController interpolates
-with is the planned cubic itself: what the arm is told is what was checked.
+A segment is written down at every instant where a joint's jerk changes. Between two such points the
+acceleration is linear, so the quintic through position, velocity and acceleration that a
+JointTrajectoryController interpolates with is the planned cubic itself: what the arm is told is what was
+checked.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class MotionState:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A piece of motion with constant jerk between its points; before it nothing is known, after it all rests.
+    """A piece of motion with constant jerk between its points; after it all rests.
 
     start: absolute time of the first point, s.
     times: [points] from 0, s, increasing. positions, velocities, accelerations: [points, joints].
@@ -73,15 +74,13 @@ class Segment:
         return np.diff(self.accelerations, axis=0) / np.diff(self.times)[:, None]
 
     def sample(self, time: float) -> MotionState:
-        """The state at absolute ``time``, s; the first point before the start, rest at the target after the end."""
+        """The state at absolute ``time``, s: the first point before the start, rest after the end."""
         elapsed = time - self.start
         if elapsed >= self.duration:
             return MotionState.at_rest(self.target)
         index = max(bisect_right(self.times, elapsed) - 1, 0)
         step = max(elapsed - float(self.times[index]), 0.0)
-        jerk = (self.accelerations[index + 1] - self.accelerations[index]) / (
-            self.times[index + 1] - self.times[index]
-        )
+        jerk = (self.accelerations[index + 1] - self.accelerations[index]) / (self.times[index + 1] - self.times[index])
         return advance(self._state(index), jerk, step)
 
     def _state(self, index: int) -> MotionState:
@@ -101,8 +100,8 @@ def advance(state: MotionState, jerk: Vector, seconds: float) -> MotionState:
 class CommandedMotion:
     """What the controller has been told: the mirror of its desired state. Not thread-safe.
 
-    A controller that starts each new trajectory at its stamp executes exactly this, so the next segment can be
-    spliced to it without asking the controller.
+    A controller that starts each new trajectory at its stamp executes exactly this, so the next segment can
+    be spliced to it without asking the controller.
     """
 
     def __init__(self, position: Sequence[float] | Vector) -> None:
@@ -159,9 +158,9 @@ class SegmentPlanner:
         speed: share of the velocity limits to use, in (0, 1]. duration: take at least so long, s.
         Raises MotionError when ruckig finds no way.
         """
+        request = self._request(state)
         low, high = np.minimum(state.position, target), np.maximum(state.position, target)
         backward, forward = self._limits.velocity_bounds(low, high)
-        request = self._request(state)
         request.target_position = [float(value) for value in target]
         # Exactly at a limit the ramp allows no speed at all, which ruckig does not accept.
         request.max_velocity = [max(float(value) * speed, 1e-3) for value in forward]
@@ -174,15 +173,15 @@ class SegmentPlanner:
         """From ``state`` at absolute time ``start`` to a standstill, as soon as the limits allow."""
         request = self._request(state)
         request.control_interface = ruckig.ControlInterface.Velocity
-        # Each joint stops as soon as it can: waiting for the slowest would only make the others travel further.
+        # Each joint stops as soon as it can: waiting for the slowest would make the others travel further.
         request.synchronization = ruckig.Synchronization.No
         request.max_velocity = [float(value) for value in self._limits.velocity]
         return self._calculate(start, request, state)
 
     def _request(self, state: MotionState) -> ruckig.InputParameter:
-        values = np.concatenate([state.position, state.velocity, state.acceleration])
-        if values.shape != (3 * self._joints,) or not np.all(np.isfinite(values)):
-            raise MotionError(f"a motion state needs finite values for {self._joints} joints, got {values}")
+        for values in (state.position, state.velocity, state.acceleration):
+            if values.shape != (self._joints,) or not np.all(np.isfinite(values)):
+                raise MotionError(f"a motion state needs finite values for {self._joints} joints, got {state}")
         request = ruckig.InputParameter(self._joints)
         request.current_position = [float(value) for value in state.position]
         request.current_velocity = [float(value) for value in state.velocity]

@@ -38,8 +38,7 @@ class MpcConfig:
     def __post_init__(self) -> None:
         if not self.plan_seconds >= 0 or not self.effort_weight >= 0:
             raise ValueError(
-                "plan_seconds and effort_weight cannot be negative, got "
-                f"{self.plan_seconds} and {self.effort_weight}"
+                f"plan_seconds and effort_weight cannot be negative, got {self.plan_seconds} and {self.effort_weight}"
             )
 
 
@@ -161,7 +160,6 @@ def _checked_state(state: Array) -> Array:
     checked = np.asarray(state, dtype=np.float64)
     if checked.shape != (ACTION_DIM,) or not np.all(np.isfinite(checked)):
         raise ValueError(
-            "a state needs 7 finite values [x y z roll pitch yaw closedness], got "
-            f"shape {checked.shape}: {state}"
+            f"a state needs 7 finite values [x y z roll pitch yaw closedness], got shape {checked.shape}: {state}"
         )
     return checked

@@ -60,9 +60,7 @@ class ActionBounds:
 
     def __post_init__(self) -> None:
         if len(self.low) != len(self.high) or not np.all(np.isfinite([*self.low, *self.high])):
-            raise ValueError(
-                f"action bounds need two equally long finite tuples, got {self.low}, {self.high}"
-            )
+            raise ValueError(f"action bounds need two equally long finite tuples, got {self.low}, {self.high}")
         if np.any(np.asarray(self.low) > np.asarray(self.high)):
             raise ValueError(f"lower action bounds exceed upper ones: {self.low} > {self.high}")
         if self.translation_norm is not None and not self.translation_norm > 0:
@@ -251,9 +249,7 @@ class SamplingSolver(ABC):
         std = np.tile(self._bounds.initial_std(), (self._horizon, 1))
         return _Search(Distribution(mean, std), best=mean)
 
-    def _iterate(
-        self, search: _Search, cost: Cost, index: int, on_iteration: IterationCallback | None
-    ) -> None:
+    def _iterate(self, search: _Search, cost: Cost, index: int, on_iteration: IterationCallback | None) -> None:
         actions = self._candidates(search, index)
         energies = score(cost, actions)
         elites = self._elites(energies)

@@ -44,9 +44,7 @@ class CemConfig:
 class CemSolver(SamplingSolver):
     """Refits an independent normal distribution to the best candidates. Not thread-safe."""
 
-    def __init__(
-        self, config: CemConfig, bounds: ActionBounds, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, config: CemConfig, bounds: ActionBounds, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(
             bounds,
             horizon=config.horizon,

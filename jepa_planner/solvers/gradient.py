@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import torch
 
 
+_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+
+
 @dataclass(frozen=True)
 class GradientConfig:
     """Settings of the gradient solver.
@@ -48,7 +51,7 @@ class GradientConfig:
 
 
 class GradientSolver:
-    """Projected Adam on several starts at once; returns the best actions seen. Not thread-safe."""
+    """Projected Adam (Kingma & Ba, 2015) on several starts at once; returns the best seen. Not thread-safe."""
 
     def __init__(
         self, config: GradientConfig, bounds: ActionBounds, clock: Callable[[], float] = time.monotonic
@@ -107,9 +110,7 @@ class GradientSolver:
 class _Descent:
     """Adam on normalised actions, projected into the bounds after every step."""
 
-    def __init__(
-        self, cost: DifferentiableCost, bounds: ActionBounds, starts: Array, learning_rate: float
-    ) -> None:
+    def __init__(self, cost: DifferentiableCost, bounds: ActionBounds, starts: Array, learning_rate: float) -> None:
         import torch
 
         self._torch = torch
@@ -118,11 +119,11 @@ class _Descent:
         low, high = np.asarray(bounds.low), np.asarray(bounds.high)
         self._scale = torch.as_tensor((high - low) / 2, dtype=torch.float32)
         # Dimensions that are not searched have scale 0: their offset alone decides.
-        self._offset = torch.as_tensor(
-            (np.asarray(bounds.high) + np.asarray(bounds.low)) / 2, dtype=torch.float32
-        )
+        self._offset = torch.as_tensor((np.asarray(bounds.high) + np.asarray(bounds.low)) / 2, dtype=torch.float32)
         self._variables = self._normalised(starts).requires_grad_(True)
-        self._adam = torch.optim.Adam([self._variables], lr=learning_rate)
+        self._learning_rate = learning_rate
+        self._momentum = torch.zeros_like(self._variables)
+        self._variance = torch.zeros_like(self._variables)
         self._best = starts[0]
         self._best_energy = float("inf")
         self._curve: list[float] = []
@@ -138,16 +139,20 @@ class _Descent:
         energies = self._cost.energies(actions)
         values = energies.detach().cpu().numpy().astype(np.float64)
         self._remember(actions.detach().cpu().numpy().astype(np.float64), values, index, on_iteration)
-        self._adam.zero_grad()
-        self._torch.where(self._torch.isfinite(energies), energies, 0.0).sum().backward()
-        if self._variables.grad is not None:
-            self._torch.nan_to_num_(self._variables.grad, nan=0.0, posinf=0.0, neginf=0.0)
-        self._adam.step()
-        self._project()
+        usable = self._torch.where(self._torch.isfinite(energies), energies, 0.0)
+        (gradient,) = self._torch.autograd.grad(usable.sum(), self._variables)
+        with self._torch.no_grad():
+            self._descend(self._torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0), index + 1)
+            self._project()
 
-    def _remember(
-        self, actions: Array, energies: Array, index: int, on_iteration: IterationCallback | None
-    ) -> None:
+    def _descend(self, gradient: torch.Tensor, step: int) -> None:
+        # Written out: the library's optimiser compiles itself on its first step, which takes seconds.
+        self._momentum.mul_(_BETA1).add_(gradient, alpha=1 - _BETA1)
+        self._variance.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
+        scale = (self._variance / (1 - _BETA2**step)).sqrt_().add_(_EPSILON)
+        self._variables.sub_(self._learning_rate / (1 - _BETA1**step) * self._momentum / scale)
+
+    def _remember(self, actions: Array, energies: Array, index: int, on_iteration: IterationCallback | None) -> None:
         order = lowest(energies, len(energies))
         if not len(order):
             raise SolverError("no candidate has a finite energy; check the latents, the goal and the model")
@@ -158,10 +163,9 @@ class _Descent:
             on_iteration(Iteration(index, actions, energies, order, self._best, actions.std(axis=0)))
 
     def _project(self) -> None:
-        with self._torch.no_grad():
-            actions = self._variables * self._scale + self._offset
-            clipped = self._bounds.clip(actions.cpu().numpy().astype(np.float64))
-            self._variables.copy_(self._normalised(clipped))
+        actions = self._variables * self._scale + self._offset
+        clipped = self._bounds.clip(actions.cpu().numpy().astype(np.float64))
+        self._variables.copy_(self._normalised(clipped))
 
     def plan(self, elapsed: float) -> Plan:
         """The best actions seen."""

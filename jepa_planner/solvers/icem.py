@@ -23,9 +23,7 @@ class IcemConfig:
     shrink: the population is divided by this after every iteration, never below twice the elites.
     """
 
-    cem: CemConfig = field(
-        default_factory=lambda: CemConfig(momentum_mean=0.1, momentum_std=0.1, return_best=True)
-    )
+    cem: CemConfig = field(default_factory=lambda: CemConfig(momentum_mean=0.1, momentum_std=0.1, return_best=True))
     noise_exponent: float = 2.0
     kept_fraction: float = 0.3
     shrink: float = 1.25
@@ -41,9 +39,7 @@ class IcemConfig:
 class IcemSolver(CemSolver):
     """Sample-efficient CEM that remembers elites within a call and between calls. Not thread-safe."""
 
-    def __init__(
-        self, config: IcemConfig, bounds: ActionBounds, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, config: IcemConfig, bounds: ActionBounds, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(config.cem, bounds, clock)
         self._icem = config
         self._kept = self._no_elites()
@@ -62,9 +58,7 @@ class IcemSolver(CemSolver):
         return super()._begin(warm_start)
 
     def _sample(self, distribution: Distribution, index: int) -> Array:
-        population = min(
-            max(int(self._samples / self._icem.shrink**index), 2 * self._config.elites), self._samples
-        )
+        population = min(max(int(self._samples / self._icem.shrink**index), 2 * self._config.elites), self._samples)
         drawn = max(population - len(self._kept), 1)
         shape = (drawn, self._horizon, self._bounds.dimension)
         noise = coloured_noise(self._generator, shape, self._icem.noise_exponent)

@@ -31,17 +31,14 @@ class MppiConfig:
     def __post_init__(self) -> None:
         if not self.temperature > 0 or not 0 < self.std_decay <= 1:
             raise ValueError(
-                "MPPI needs temperature > 0 and std_decay in (0, 1], got "
-                f"{self.temperature} and {self.std_decay}"
+                f"MPPI needs temperature > 0 and std_decay in (0, 1], got {self.temperature} and {self.std_decay}"
             )
 
 
 class MppiSolver(SamplingSolver):
     """Moves the mean to the softmax-weighted mean of all candidates. Not thread-safe."""
 
-    def __init__(
-        self, config: MppiConfig, bounds: ActionBounds, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, config: MppiConfig, bounds: ActionBounds, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(
             bounds,
             horizon=config.horizon,

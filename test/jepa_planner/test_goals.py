@@ -78,9 +78,7 @@ def test_energy_that_is_not_finite_is_refused(energy: float) -> None:
 
 
 @given(st.lists(st.floats(-1e3, 1e3), max_size=80), st.integers(1, 10), st.integers(1, 4), st.integers(0, 5))
-def test_no_sequence_outlives_its_budgets(
-    energies: list[float], budget: int, count: int, plateau: int
-) -> None:
+def test_no_sequence_outlives_its_budgets(energies: list[float], budget: int, count: int, plateau: int) -> None:
     goals = sequence(*(SubGoal("goal", budget) for _ in range(count)), plateau_steps=plateau)
     for energy in energies:
         goals.observe(energy)

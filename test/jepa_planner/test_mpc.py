@@ -60,9 +60,7 @@ def test_walks_through_sub_goals_and_says_when_it_advances() -> None:
     assert actions[-1].outcome is Outcome.REACHED
     np.testing.assert_allclose(state[:3], (0.45, -0.1, 0.3), atol=0.01)
     assert [action.progress.advanced for action in actions].count(True) == 1
-    assert [action.progress.sub_goal for action in actions] == sorted(
-        action.progress.sub_goal for action in actions
-    )
+    assert [action.progress.sub_goal for action in actions] == sorted(action.progress.sub_goal for action in actions)
 
 
 def test_sub_goal_gripper_is_commanded_and_imagined() -> None:
@@ -80,16 +78,12 @@ def test_sub_goal_gripper_is_commanded_and_imagined() -> None:
 
 
 def test_gripper_is_left_alone_when_it_is_not_searched() -> None:
-    action = Mpc(UNHURRIED, make_solver(SolverConfig())).step(
-        "image", HOME, goals((0.6, 0, 0.3)), DistanceCost
-    )
+    action = Mpc(UNHURRIED, make_solver(SolverConfig())).step("image", HOME, goals((0.6, 0, 0.3)), DistanceCost)
     assert action.closedness is None and action.values[6] == 0.0
 
 
 def test_reports_energy_surprise_and_what_the_plan_expects() -> None:
-    action = Mpc(UNHURRIED, make_solver(SolverConfig())).step(
-        "image", HOME, goals((0.6, 0, 0.3)), DistanceCost
-    )
+    action = Mpc(UNHURRIED, make_solver(SolverConfig())).step("image", HOME, goals((0.6, 0, 0.3)), DistanceCost)
     assert action.energy == pytest.approx(0.2) and action.surprise == 0.25
     assert action.predicted_energy < action.energy
 
@@ -126,7 +120,7 @@ def test_plan_through_gradients_keeps_the_held_gripper() -> None:
     torch = pytest.importorskip("torch")
 
     class TorchCost(DistanceCost):
-        def energies(self, actions):  # noqa: ANN001
+        def energies(self, actions):
             assert torch.all(actions[:, 0, 6] == torch.tensor(0.8))
             goal = torch.as_tensor(self._goal - self._state[:3], dtype=actions.dtype)
             return ((goal - actions[:, :, :3].sum(dim=1)) ** 2).sum(dim=-1)

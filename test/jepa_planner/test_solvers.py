@@ -36,7 +36,7 @@ class QuadraticCost:
         self.sizes.append(len(actions))
         return np.sum((actions.sum(axis=1) - self._target) ** 2, axis=-1)
 
-    def energies(self, actions):  # noqa: ANN001 - torch stays out of this test's imports
+    def energies(self, actions):
         import torch
 
         target = torch.as_tensor(self._target, dtype=actions.dtype)
@@ -46,9 +46,7 @@ class QuadraticCost:
 @pytest.mark.parametrize("name", SOLVER_NAMES)
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_finds_the_minimum(name: str, horizon: int) -> None:
-    solver = make_solver(
-        SolverConfig(solver=name, samples=96, iterations=6, horizon=horizon, gradient_iterations=30)
-    )
+    solver = make_solver(SolverConfig(solver=name, samples=96, iterations=6, horizon=horizon, gradient_iterations=30))
     plan = solver.solve(QuadraticCost(TARGET))
     assert plan.actions.shape == (horizon, 7)
     assert np.linalg.norm(plan.actions.sum(axis=0) - TARGET) < 0.006

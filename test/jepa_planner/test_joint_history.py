@@ -1,0 +1,77 @@
+"""Joint states are paired with image stamps, and bad ones do not get in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jepa_planner.joint_history import JointHistory, JointStateRefusedError
+
+ARM, FINGERS = ("a", "b"), ("f1", "f2")
+
+
+def history() -> JointHistory:
+    return JointHistory(ARM, FINGERS, seconds=1.0)
+
+
+def test_state_at_a_stamp_is_interpolated() -> None:
+    joints = history()
+    joints.add(1.0, ("b", "a", "f1", "f2"), (0.0, 1.0, 0.04, 0.04), ())
+    joints.add(1.1, ("b", "a", "f1", "f2"), (1.0, 2.0, 0.0, 0.0), (10.0, 10.0, 0.0, 0.0))
+    middle = joints.at(1.05)
+    np.testing.assert_allclose(middle.positions, (1.5, 0.5))
+    np.testing.assert_allclose(middle.velocities, (5.0, 5.0))
+    assert middle.closedness == pytest.approx(0.5)
+
+
+def test_outside_what_is_known_the_nearest_state_holds() -> None:
+    joints = history()
+    assert joints.at(1.0) is None and joints.newest() is None
+    joints.add(1.0, ARM, (1.0, 2.0), ())
+    joints.add(1.1, ARM, (3.0, 4.0), ())
+    assert joints.at(0.0).positions[0] == 1.0 and joints.at(9.0).positions[0] == 3.0
+
+
+def test_messages_about_other_joints_are_ignored_and_fingers_alone_change_nothing() -> None:
+    joints = history()
+    joints.add(1.0, FINGERS, (0.0, 0.0), ())
+    assert joints.newest() is None
+
+
+def test_fingers_stay_as_they_were_when_a_message_has_none() -> None:
+    joints = history()
+    joints.add(1.0, (*ARM, *FINGERS), (0.0, 0.0, 0.01, 0.01), ())
+    joints.add(1.1, ARM, (0.0, 0.0), ())
+    assert joints.newest().closedness == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("names", "positions", "velocities", "message"),
+    [
+        (ARM, (float("nan"), 0.0), (), "position of a is not finite"),
+        (ARM, (0.0, 0.0), (0.0, float("inf")), "velocity of b is not finite"),
+        (ARM, (0.0,), (), "2 names but 1 position"),
+        (("a",), (0.0,), (), "b missing"),
+    ],
+)
+def test_unusable_joint_state_is_refused_and_not_kept(
+    names: tuple, positions: tuple, velocities: tuple, message: str
+) -> None:
+    joints = history()
+    with pytest.raises(JointStateRefusedError, match=message):
+        joints.add(1.0, names, positions, velocities)
+    assert joints.newest() is None
+
+
+def test_clock_that_jumps_back_starts_anew() -> None:
+    joints = history()
+    joints.add(100.0, ARM, (1.0, 1.0), ())
+    joints.add(1.0, ARM, (2.0, 2.0), ())
+    assert joints.at(100.0).positions[0] == 2.0
+
+
+def test_old_states_are_dropped() -> None:
+    joints = history()
+    for tick in range(100):
+        joints.add(0.1 * tick, ARM, (tick, tick), ())
+    assert joints.at(0.0).positions[0] > 80
