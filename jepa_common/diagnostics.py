@@ -34,9 +34,7 @@ class DiagnosticsPublisher:
         """Starts at once and ends with the node."""
         self._node, self._make_report, self._hardware_id = node, make_report, hardware_id
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        self._timer = node.create_timer(
-            PERIOD_SECONDS, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self._timer = node.create_timer(PERIOD_SECONDS, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def publish(self) -> None:
         """Publishes now, out of turn."""

@@ -108,16 +108,12 @@ def message_to_latent(message: Latent, accepted: LatentKind | None = None) -> Fl
 
 def _check_layout(message: Latent, shape: tuple[int, ...]) -> None:
     if len(shape) != 3 or min(shape) < 1:
-        raise LatentRefusedError(
-            f"latent: expected a shape [frames, tokens, dim] of positive sizes, got {shape}"
-        )
+        raise LatentRefusedError(f"latent: expected a shape [frames, tokens, dim] of positive sizes, got {shape}")
     if message.dtype not in _DTYPES:
         raise LatentRefusedError(f"latent: expected a dtype of {', '.join(DTYPES)}, got {message.dtype!r}")
     size = math.prod(shape) * _DTYPES[message.dtype].size
     if size > MAX_BYTES:
-        raise LatentRefusedError(
-            f"latent: shape {shape} needs {size} bytes, more than the {MAX_BYTES} accepted"
-        )
+        raise LatentRefusedError(f"latent: shape {shape} needs {size} bytes, more than the {MAX_BYTES} accepted")
     if len(message.data) != size:
         raise LatentRefusedError(
             f"latent: shape {shape} of {message.dtype} needs {size} bytes of data, got {len(message.data)}"
@@ -131,6 +127,4 @@ def _check_kind(message: Latent, shape: tuple[int, ...], accepted: LatentKind) -
             "start the encoder and this node with the same checkpoint"
         )
     if shape[1:] != (accepted.tokens, accepted.dim):
-        raise LatentRefusedError(
-            f"latent: expected [frames, {accepted.tokens}, {accepted.dim}], got {list(shape)}"
-        )
+        raise LatentRefusedError(f"latent: expected [frames, {accepted.tokens}, {accepted.dim}], got {list(shape)}")

@@ -34,11 +34,16 @@ class LatestSlotWorker(Generic[Item]):
 
     Threads: `submit` may be called from any thread and never waits for the work. `work` and `on_error` run on
     the worker's thread. An item that still waits in a slot is replaced by a newer one for the same slot;
-    different slots do not replace each other and are served in the order in which they were filled.
+    different slots do not replace each other and are served in the order in which they were filled. When too
+    many slots wait, the one that waits longest is dropped.
     """
 
     def __init__(
-        self, name: str, work: Callable[[Item], None], on_error: Callable[[Exception], None]
+        self,
+        name: str,
+        work: Callable[[Item], None],
+        on_error: Callable[[Exception], None],
+        max_waiting: int = 32,
     ) -> None:
         """Starts the thread.
 
@@ -46,7 +51,9 @@ class LatestSlotWorker(Generic[Item]):
             name: name of the thread, for debuggers.
             work: what to do with an item.
             on_error: told what `work` raised; the worker goes on with the next item.
+            max_waiting: slots that may wait.
         """
+        self._max_waiting = max_waiting
         self._work, self._on_error = work, on_error
         self._changed = threading.Condition()
         self._waiting: OrderedDict[str, Item] = OrderedDict()
@@ -57,7 +64,7 @@ class LatestSlotWorker(Generic[Item]):
 
     @property
     def replaced(self) -> int:
-        """Items that never ran because a newer one took their slot."""
+        """Items that never ran because newer ones took their place."""
         return self._replaced
 
     def submit(self, item: Item, slot: str = "") -> None:
@@ -67,6 +74,9 @@ class LatestSlotWorker(Generic[Item]):
                 return
             self._replaced += slot in self._waiting
             self._waiting[slot] = item
+            if len(self._waiting) > self._max_waiting:
+                self._waiting.popitem(last=False)
+                self._replaced += 1
             self._changed.notify()
 
     def stop(self) -> None:

@@ -71,18 +71,12 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
         self, message_type: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile
     ) -> None:
         """Subscribes until the node is deactivated; to be called from `activate`."""
-        subscription = self.create_subscription(
-            message_type, topic, callback, qos, qos_overriding_options=OVERRIDABLE
-        )
+        subscription = self.create_subscription(message_type, topic, callback, qos, qos_overriding_options=OVERRIDABLE)
         self.activated.callback(self.destroy_subscription, subscription)
 
-    def publisher_while_configured(
-        self, message_type: type, topic: str, qos: QoSProfile
-    ) -> LifecyclePublisher:
+    def publisher_while_configured(self, message_type: type, topic: str, qos: QoSProfile) -> LifecyclePublisher:
         """A publisher that is silent unless the node is active; to be called from `configure`."""
-        publisher = self.create_lifecycle_publisher(
-            message_type, topic, qos, qos_overriding_options=OVERRIDABLE
-        )
+        publisher = self.create_lifecycle_publisher(message_type, topic, qos, qos_overriding_options=OVERRIDABLE)
         self.configured.callback(self.destroy_lifecycle_publisher, publisher)
         return publisher
 

@@ -126,9 +126,7 @@ def declared_parameters(configuration: type, prefix: str = "") -> Iterator[Decla
         elif "parameter" in field.metadata:
             yield DeclaredParameter(name, hint, field.default, field.metadata["parameter"])
         else:
-            raise TypeError(
-                f"{configuration.__name__}.{field.name}: expected a default made by parameter(...)"
-            )
+            raise TypeError(f"{configuration.__name__}.{field.name}: expected a default made by parameter(...)")
 
 
 def declare_parameters(node: Node, configuration: type) -> None:

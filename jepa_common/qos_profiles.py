@@ -13,9 +13,7 @@ OVERRIDABLE = QoSOverridingOptions(
 
 
 def _keep_last(depth: int, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> QoSProfile:
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability
-    )
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability)
 
 
 def camera_qos() -> QoSProfile:
@@ -28,9 +26,12 @@ def joint_states_qos() -> QoSProfile:
     return _keep_last(10, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 
 
-def latched_qos() -> QoSProfile:
-    """Goals, their latents and the robot description: sent once, also reaches who comes later."""
-    return _keep_last(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+def latched_qos(depth: int = 1) -> QoSProfile:
+    """Goals, their latents and the robot description: sent once, also reaches who comes later.
+
+    A reader that must not miss one of several sent in a row asks for more `depth`.
+    """
+    return _keep_last(depth, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def latest_qos() -> QoSProfile:

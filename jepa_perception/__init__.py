@@ -1,0 +1,1 @@
+"""From camera images to latents: image conversion and the encoder node."""

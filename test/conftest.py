@@ -101,9 +101,7 @@ class Nodes:
     def publisher(self, message_type: type, topic: str, qos: Any, readers: int = 1) -> Any:
         """A publisher that already has its readers."""
         publisher = self.client.create_publisher(message_type, topic, qos)
-        self.wait_until(
-            lambda: publisher.get_subscription_count() >= readers, f"{readers} reader(s) of {topic}"
-        )
+        self.wait_until(lambda: publisher.get_subscription_count() >= readers, f"{readers} reader(s) of {topic}")
         return publisher
 
     def call(self, service_type: type, name: str, request: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jepa_ros.msg import Latent
 from std_msgs.msg import Header
 
 from jepa_common.latent_messages import (
@@ -12,7 +13,6 @@ from jepa_common.latent_messages import (
     latent_to_message,
     message_to_latent,
 )
-from jepa_ros.msg import Latent
 
 MODEL = "tiny@0123456789ab"
 KIND = LatentKind(MODEL, tokens=3, dim=4)

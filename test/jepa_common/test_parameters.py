@@ -51,9 +51,7 @@ def test_description_and_range_are_in_the_descriptor(nodes):
     assert (descriptor.integer_range[0].from_value, descriptor.integer_range[0].to_value) == (1, 4096)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("distance", "l3"), ("sampler.samples", 0), ("sampler.spread", -0.1)]
-)
+@pytest.mark.parametrize(("name", "value"), [("distance", "l3"), ("sampler.samples", 0), ("sampler.spread", -0.1)])
 def test_a_value_that_is_not_allowed_is_refused(nodes, name, value):
     with pytest.raises(InvalidParameterValueException):
         configured(nodes, **{name: value})

@@ -1,0 +1,229 @@
+"""Answers requests that name latents by stamp: energies or imagined latents of action sequences.
+
+This is the predictor node without ROS. Whatever a request holds is checked before the model sees it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import cast, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jepa_world_model.energy import latent_distance
+from jepa_world_model.latent_store import LatentStore, StoredLatent
+from jepa_world_model.model_card import Distance
+from jepa_world_model.poses import integrate
+from jepa_world_model.world_model import WorldModel
+
+NANOSECONDS_PER_SECOND = 1_000_000_000
+# An action is taken to have been executed when what it led to was seen about one control period later.
+PERIOD_TOLERANCE = 0.5
+
+Floats = NDArray[np.floating]
+
+
+class MalformedRequestError(ValueError):
+    """The request contradicts itself or the model; the message says what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class ScoringLimits:
+    """How much one request may ask for."""
+
+    context: int = 16
+    samples: int = 8192
+    horizon: int = 64
+    imagined: int = 256
+
+
+@dataclass(frozen=True)
+class ActionRequest:
+    """Action sequences that start from latents named by their stamps.
+
+    Attributes:
+        context_stamps: ns, oldest first; the last one is now.
+        states: flat ``[context * 7]``.
+        samples, horizon, action_dim: the shape of ``actions``.
+        actions: flat ``[samples * horizon * action_dim]``.
+    """
+
+    context_stamps: tuple[int, ...]
+    states: Floats
+    samples: int
+    horizon: int
+    action_dim: int
+    actions: Floats
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Energies of the sequences and what else the predictor knows about now.
+
+    Attributes:
+        energies: float32 ``[samples]``.
+        current_energy: distance of the newest context latent to the goal.
+        surprise: distance of what was last predicted for now to what came; NaN when unknown.
+        seconds: time spent in the model.
+    """
+
+    energies: NDArray[np.float32]
+    current_energy: float
+    surprise: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Imagination:
+    """What the sequences lead to.
+
+    Attributes:
+        latents: float32 ``[samples, horizon, tokens, dim]``.
+        states: ``[samples, horizon, 7]``, integrated poses.
+        stamps: ns, one for each step of the horizon.
+        frame_id: coordinate frame of the camera.
+    """
+
+    latents: NDArray[np.float32]
+    states: NDArray[np.float64]
+    stamps: tuple[int, ...]
+    frame_id: str
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """A request whose shapes, values and stamps are good."""
+
+    context: tuple[StoredLatent, ...]
+    states: NDArray[np.float32]
+    actions: NDArray[np.float32]
+
+    @property
+    def now(self) -> StoredLatent:
+        return self.context[-1]
+
+    @property
+    def latents(self) -> NDArray[np.float32]:
+        return np.stack([entry.latent for entry in self.context])
+
+
+@dataclass
+class ActionScorer:
+    """A world model together with the latents that its users name. One thread at a time may ask it.
+
+    Surprise: the best-scored sequence of the last request is taken to be the one that is executed. When a later
+    request's newest latent is about one control period younger, what the model had predicted for that moment is
+    compared with it.
+    """
+
+    model: WorldModel
+    contexts: LatentStore
+    goals: LatentStore
+    limits: ScoringLimits = ScoringLimits()
+    _best: tuple[_Inputs, int] | None = field(default=None, init=False)
+    _surprise: tuple[int, float] = field(default=(0, math.nan), init=False)
+
+    def score(
+        self, request: ActionRequest, goal_stamp: int, distance: str = "", sum_over_horizon: bool = False
+    ) -> Scores:
+        """Energies of the sequences: distances of their imagined futures to the goal of `goal_stamp`.
+
+        Raises:
+            MalformedRequestError: sizes, values or the distance cannot be right.
+            UnknownStampError: a context latent or the goal is not held; raised by the store that lacks it.
+        """
+        chosen = self._distance(distance)
+        inputs, goal = self._inputs(request), self.goals.get(goal_stamp)
+        start = time.perf_counter()
+        energies = self.model.energy(
+            inputs.latents, inputs.states, inputs.actions, goal.latent, chosen, sum_over_horizon
+        )
+        scores = energies.float().cpu().numpy()
+        surprise = self._surprise_at(inputs.now)
+        self._best = (inputs, int(np.argmin(scores)))
+        current = self._distance_between(inputs.now.latent, goal.latent, chosen)
+        return Scores(scores, current, surprise, time.perf_counter() - start)
+
+    def imagine(self, request: ActionRequest) -> Imagination:
+        """The latents and poses that a few sequences lead to.
+
+        Raises:
+            MalformedRequestError: sizes or values cannot be right, or too much is asked for.
+            UnknownStampError: a context latent is not held.
+        """
+        if request.samples * request.horizon > self.limits.imagined:
+            raise MalformedRequestError(
+                f"expected at most {self.limits.imagined} latents (samples x horizon), "
+                f"got {request.samples} x {request.horizon}"
+            )
+        inputs = self._inputs(request)
+        latents = self.model.rollout(inputs.latents, inputs.states, inputs.actions).float().cpu().numpy()
+        poses, pose = [], np.broadcast_to(inputs.states[-1], (request.samples, inputs.states.shape[1]))
+        for step in range(request.horizon):
+            pose = integrate(pose, inputs.actions[:, step])
+            poses.append(pose)
+        period = NANOSECONDS_PER_SECOND / self.model.card.control_rate_hz
+        stamps = tuple(inputs.now.stamp + round(period * step) for step in range(1, request.horizon + 1))
+        return Imagination(latents, np.stack(poses, axis=1), stamps, inputs.now.frame_id)
+
+    # --- what came -------------------------------------------------------------------------------
+
+    def _inputs(self, request: ActionRequest) -> _Inputs:
+        card, frames = self.model.card, len(request.context_stamps)
+        _check_count("context stamps", frames, self.limits.context)
+        _check_count("samples", request.samples, self.limits.samples)
+        _check_count("horizon", request.horizon, self.limits.horizon)
+        if request.action_dim != card.action_dim:
+            raise MalformedRequestError(f"action_dim: {card.name} expects {card.action_dim}, got {request.action_dim}")
+        states = _shaped("states", request.states, (frames, card.state_dim))
+        shape = (request.samples, request.horizon, card.action_dim)
+        actions = _shaped("actions", request.actions, shape)
+        return _Inputs(tuple(self.contexts.get(stamp) for stamp in request.context_stamps), states, actions)
+
+    def _distance(self, name: str) -> Distance:
+        if name and name not in get_args(Distance):
+            raise MalformedRequestError(f"distance: expected {', '.join(get_args(Distance))} or nothing, got {name!r}")
+        return cast(Distance, name) if name else self.model.card.distance
+
+    # --- surprise --------------------------------------------------------------------------------
+
+    def _surprise_at(self, now: StoredLatent) -> float:
+        """Surprise of the latent that is now, worked out once for each."""
+        if self._surprise[0] != now.stamp:
+            self._surprise = (now.stamp, self._measure_surprise(now))
+        return self._surprise[1]
+
+    def _measure_surprise(self, now: StoredLatent) -> float:
+        if self._best is None:
+            return math.nan
+        inputs, best = self._best
+        periods = (now.stamp - inputs.now.stamp) / NANOSECONDS_PER_SECOND * self.model.card.control_rate_hz
+        if abs(periods - 1.0) > PERIOD_TOLERANCE:
+            return math.nan
+        first_action = inputs.actions[best : best + 1, :1]
+        predicted = self.model.rollout(inputs.latents, inputs.states, first_action)[0, 0]
+        return self._distance_between(predicted.float().cpu().numpy(), now.latent, self.model.card.distance)
+
+    def _distance_between(self, first: NDArray[np.float32], second: NDArray[np.float32], distance: Distance) -> float:
+        return float(latent_distance(torch.as_tensor(first), torch.as_tensor(second), distance))
+
+
+def _check_count(name: str, count: int, most: int) -> None:
+    if not 1 <= count <= most:
+        raise MalformedRequestError(f"{name}: expected 1 to {most}, got {count}")
+
+
+def _shaped(name: str, values: Floats, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The flat values in that shape, as float32, if there are as many and all are finite."""
+    if values.size != math.prod(shape):
+        raise MalformedRequestError(
+            f"{name}: expected {' x '.join(map(str, shape))} = {math.prod(shape)} numbers, got {values.size}"
+        )
+    if not np.isfinite(values).all():
+        count = int(np.count_nonzero(~np.isfinite(values)))
+        raise MalformedRequestError(f"{name}: expected finite numbers, {count} of {values.size} are not")
+    return np.asarray(values, dtype=np.float32).reshape(shape)

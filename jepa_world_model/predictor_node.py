@@ -1,0 +1,235 @@
+"""The predictor node: keeps the newest latents by stamp and scores action sequences that start from them.
+
+Subscribes to `latent` and `goal_latent`; serves `score_actions` and `predict_latents`. Latents travel to it once,
+by topic; a request names them by stamp and carries only actions.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future as WorkerFuture
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jepa_ros.msg import Latent
+from jepa_ros.srv import PredictLatents, ScoreActions
+from rclpy.task import Future
+from std_msgs.msg import Header
+
+from jepa_common.latent_messages import LatentKind, LatentRefusedError, latent_to_message, message_to_latent
+from jepa_common.managed_node import ManagedNode
+from jepa_common.parameters import parameter
+from jepa_common.qos_profiles import latched_qos, latest_qos
+from jepa_common.run_node import run_node
+from jepa_common.stamps import to_nanoseconds, to_stamp
+from jepa_world_model.action_scoring import (
+    ActionRequest,
+    ActionScorer,
+    Imagination,
+    MalformedRequestError,
+    ScoringLimits,
+)
+from jepa_world_model.latent_store import LatentStore, StoredLatent, UnknownStampError
+from jepa_world_model.world_model import WorldModel
+
+LOG_PERIOD_SECONDS = 2.0
+GOAL_DEPTH = 8  # sub-goals come in quick succession
+
+Codes = ScoreActions.Response
+
+
+@dataclass(frozen=True)
+class PredictorParameters:
+    """Parameters of the predictor node."""
+
+    model: str = parameter("franka-table-small", "Checkpoint: a path, or a name in models/checkpoints")
+    device: str = parameter("cpu", "Device of the network: cpu, cuda or cuda:<number>")
+    dtype: str = parameter("float32", "Arithmetic of the network", choices=("float32", "bfloat16", "float16"))
+    threads: int = parameter(1, "CPU threads of a rollout; 0 leaves it to torch", minimum=0, maximum=256)
+    latents_kept: int = parameter(32, "Camera latents that requests can name", minimum=1, maximum=4096)
+    goals_kept: int = parameter(32, "Goal latents that requests can name", minimum=1, maximum=4096)
+    max_samples: int = parameter(8192, "Action sequences that one request may hold", minimum=1)
+    max_waiting: int = parameter(4, "Requests that may wait for the model", minimum=1, maximum=64)
+
+
+class _RefusedError(RuntimeError):
+    """The request gets this error code and message for an answer."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PredictorNode(ManagedNode[PredictorParameters]):
+    """Serves requests in the order in which they come, on a thread of its own.
+
+    The services answer in every state: while the node is not active, with the code NOT_ACTIVE.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Declares the parameters and offers the services; `configure` loads the model."""
+        super().__init__("predictor", PredictorParameters, **options)
+        self._waiting = 0
+        self.create_service(ScoreActions, "score_actions", self._on_score_actions)
+        self.create_service(PredictLatents, "predict_latents", self._on_predict_latents)
+
+    def configure(self, parameters: PredictorParameters) -> None:
+        """Loads the predictor's weights."""
+        if parameters.threads:
+            torch.set_num_threads(parameters.threads)
+        model = WorldModel.load(
+            parameters.model, device=parameters.device, dtype=parameters.dtype, parts=("predictor",)
+        )
+        card = model.card
+        self._accepted = LatentKind(card.model_id, card.tokens, card.dim)
+        self._max_waiting = parameters.max_waiting
+        self._scorer = ActionScorer(
+            model,
+            LatentStore(parameters.latents_kept, "latent"),
+            LatentStore(parameters.goals_kept, "goal latent"),
+            ScoringLimits(samples=parameters.max_samples),
+        )
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predictor")
+        self.configured.callback(self._pool.shutdown, wait=True, cancel_futures=True)
+        self.get_logger().info(f"predicts with {card.model_id} on {parameters.device}")
+
+    def activate(self) -> None:
+        """Listens to the latents."""
+        contexts, goals = self._scorer.contexts, self._scorer.goals
+        self.subscribe_while_active(Latent, "latent", lambda message: self._keep(message, contexts), latest_qos())
+        self.subscribe_while_active(
+            Latent, "goal_latent", lambda message: self._keep(message, goals), latched_qos(GOAL_DEPTH)
+        )
+
+    # --- latents ---------------------------------------------------------------------------------
+
+    def _keep(self, message: Latent, store: LatentStore) -> None:
+        try:
+            latent = message_to_latent(message, self._accepted)
+            if latent.shape[0] != 1:
+                raise LatentRefusedError(f"latent: expected that of 1 frame, got {latent.shape[0]} frames")
+        except LatentRefusedError as error:
+            self.health.failed(str(error))
+            self.get_logger().error(str(error), throttle_duration_sec=LOG_PERIOD_SECONDS)
+            return
+        store.add(StoredLatent(to_nanoseconds(message.header.stamp), latent[0], message.header.frame_id))
+
+    # --- services --------------------------------------------------------------------------------
+
+    async def _on_score_actions(
+        self, request: ScoreActions.Request, response: ScoreActions.Response
+    ) -> ScoreActions.Response:
+        def score() -> None:
+            scores = self._scorer.score(
+                _action_request(request),
+                to_nanoseconds(request.goal_stamp),
+                request.distance,
+                request.sum_over_horizon,
+            )
+            response.energies = scores.energies
+            response.current_energy = scores.current_energy
+            response.surprise = scores.surprise
+            response.seconds = scores.seconds
+            self.health.succeeded(scores.seconds)
+
+        response.surprise = response.current_energy = float("nan")
+        await self._answer(response, score)
+        return response
+
+    async def _on_predict_latents(
+        self, request: PredictLatents.Request, response: PredictLatents.Response
+    ) -> PredictLatents.Response:
+        def imagine() -> None:
+            imagination = self._scorer.imagine(_action_request(request))
+            response.latents = _latent_messages(imagination, self._accepted.model)
+            response.states = imagination.states.ravel()
+
+        await self._answer(response, imagine)
+        return response
+
+    async def _answer(self, response: Any, work: Callable[[], None]) -> None:
+        """Runs `work`, which fills the response, on the model's thread; errors become a code and a message."""
+        try:
+            await self._on_model_thread(work)
+            response.model = self._accepted.model
+        except _RefusedError as error:
+            response.error_code, response.error_msg = error.code, str(error)
+            self.health.failed(str(error))
+            self.get_logger().warning(str(error), throttle_duration_sec=LOG_PERIOD_SECONDS)
+
+    async def _on_model_thread(self, work: Callable[[], None]) -> None:
+        """Waits for `work` without holding the executor up.
+
+        Raises:
+            _RefusedError: the node is not active, too many requests wait, or the work failed.
+        """
+        if not self.is_active:
+            raise _RefusedError(Codes.NOT_ACTIVE, f"predictor is {self.state_name}: configure and activate it first")
+        if self._waiting >= self._max_waiting:
+            raise _RefusedError(
+                Codes.MODEL_ERROR, f"{self._waiting} requests wait already: send the next after an answer"
+            )
+        self._waiting += 1
+        try:
+            error = await self._outcome(self._pool.submit(work))
+        finally:
+            self._waiting -= 1
+        if error is not None:
+            raise _RefusedError(_error_code(error), str(error)) from error
+
+    def _outcome(self, worker_future: WorkerFuture[None]) -> Future:
+        """A future that the executor can await: None, or the exception that the work raised."""
+        executor = self.executor
+        outcome = Future(executor=executor)
+
+        def pass_on(done: WorkerFuture[None]) -> None:
+            cancelled = RuntimeError("the predictor was cleaned up before the request's turn came")
+            outcome.set_result(cancelled if done.cancelled() else done.exception())
+            if executor is not None:
+                executor.wake()
+
+        worker_future.add_done_callback(pass_on)
+        return outcome
+
+
+def _error_code(error: BaseException) -> int:
+    """The response's code of an exception that scoring raises."""
+    if isinstance(error, MalformedRequestError):
+        return int(Codes.MALFORMED_REQUEST)
+    if isinstance(error, UnknownStampError):
+        return int(Codes.UNKNOWN_GOAL if error.store == "goal latent" else Codes.UNKNOWN_CONTEXT)
+    return int(Codes.MODEL_ERROR)
+
+
+def _action_request(request: ScoreActions.Request | PredictLatents.Request) -> ActionRequest:
+    return ActionRequest(
+        context_stamps=tuple(to_nanoseconds(stamp) for stamp in request.context_stamps),
+        states=np.asarray(request.states),
+        samples=request.samples,
+        horizon=request.horizon,
+        action_dim=request.action_dim,
+        actions=np.asarray(request.actions),
+    )
+
+
+def _latent_messages(imagination: Imagination, model: str) -> list[Latent]:
+    """One message for each sample and step, samples first."""
+    headers = [Header(stamp=to_stamp(stamp), frame_id=imagination.frame_id) for stamp in imagination.stamps]
+    return [
+        latent_to_message(latent[None], header, model)
+        for sample in imagination.latents
+        for latent, header in zip(sample, headers, strict=True)
+    ]
+
+
+def main() -> int:
+    """Runs the node."""
+    return run_node(PredictorNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
