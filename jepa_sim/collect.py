@@ -109,8 +109,8 @@ class Episode:
     objects: NDArray[np.float32]
 
 
-def collect(config: CollectConfig, progress: bool = True) -> list[Path]:
-    """Collects what is missing of the dataset and returns its files.
+def collect_episodes(config: CollectConfig, progress: bool = True) -> Path:
+    """Collects what is missing of the dataset and returns its folder.
 
     Ctrl-C ends it within an episode's time and loses only the shards in work; call it again to go on.
 
@@ -130,7 +130,7 @@ def collect(config: CollectConfig, progress: bool = True) -> list[Path]:
         bar.update(total - sum(shard.episodes for shard in missing))
         if missing:
             _collect_shards(config, missing, bar)
-    return [shard.path(config.out) for shard in shards]
+    return config.out
 
 
 def record_episode(environment: TableEnvironment, seed: int, config: CollectConfig) -> Episode:

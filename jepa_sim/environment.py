@@ -14,7 +14,6 @@ from jepa_sim.reset import ResetConfig, checked_joint_positions, reset_scene
 from jepa_sim.scene import OBJECTS, SceneConfig
 from jepa_sim.simulation import Simulation, Snapshot, opening_of
 from jepa_sim.smooth_motion import MotionState, SmoothMotion, SmoothMotionConfig
-from jepa_sim.task_names import check_task
 from jepa_world_model.poses import POSE_DIM, integrate
 
 Vector = NDArray[np.float64]
@@ -86,15 +85,14 @@ class TableEnvironment:
 
         Args:
             seed: not negative.
-            task: one of `jepa_sim.task_names.TASK_NAMES`. They all begin with the same scenes.
+            task: one of `jepa_sim.task_names.TASK_NAMES`; those with an object begin with an open gripper.
             joint_positions: of the arm [7], rad; drawn from the seed when None. Gripper and objects are always the
                 seed's.
 
         Raises:
             ValueError: an unknown task, a negative seed, or joint positions outside the arm's limits.
         """
-        check_task(task)
-        self._closedness = reset_scene(self.simulation, self.kinematics, seed, joint_positions, self.config.reset)
+        self._closedness = reset_scene(self.simulation, self.kinematics, seed, joint_positions, self.config.reset, task)
         self._motion.rest_at(self.simulation.arm_positions())
 
     def step(self, action: ArrayLike) -> Vector:

@@ -16,6 +16,7 @@ BASE_LINK = "panda_link0"
 TCP_LINK = "panda_hand_tcp"
 ARM_JOINTS = tuple(f"panda_joint{index}" for index in range(1, 8))
 FINGER_JOINTS = ("panda_finger_joint1", "panda_finger_joint2")
+FINGER_LINKS = ("panda_leftfinger", "panda_rightfinger")
 FINGER_TRAVEL = 0.04
 """Travel of each finger in metres: 0 closed, 0.04 open."""
 

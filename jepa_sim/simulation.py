@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, FINGER_TRAVEL, TCP_LINK, franka_panda
+from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, FINGER_LINKS, FINGER_TRAVEL, TCP_LINK, franka_panda
 from jepa_sim.scene import CAMERA_NAME, OBJECTS, SceneConfig, build_model
 
 Vector = NDArray[np.float64]
@@ -67,6 +67,7 @@ class Simulation:
         self._at = JointAddresses(self.model)
         self._tcp = self.model.body(TCP_LINK).id
         self._objects = {name: self.model.body(name).id for name in OBJECTS}
+        self._pads = {self.model.geom(f"{finger}_pad").id for finger in FINGER_LINKS}
         self._object_address = {name: self.model.joint(f"{name}_joint").qposadr[0] for name in OBJECTS}
         self._renderer: mujoco.Renderer | None = None
         self.clear()
@@ -192,6 +193,16 @@ class Simulation:
         """Velocity [3] of the object's centre, m/s; raises KeyError for one that is not in the scene."""
         address = self.model.joint(f"{name}_joint").dofadr[0]
         return self.data.qvel[address : address + 3].copy()
+
+    def is_held(self, name: str) -> bool:
+        """Whether both fingers' pads touch the object; raises KeyError for one that is not in the scene."""
+        body, touching = self._objects[name], set()
+        for contact in self.data.contact:
+            first, second = contact.geom
+            for pad, other in ((first, second), (second, first)):
+                if pad in self._pads and self.model.geom_bodyid[other] == body:
+                    touching.add(pad)
+        return touching == self._pads
 
     def place_object(self, name: str, position: ArrayLike, yaw: float = 0.0) -> None:
         """Puts an object upright, at rest, with its centre at `position`: [2] keeps its height, [3] sets it too.
