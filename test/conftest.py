@@ -49,6 +49,8 @@ def _reserve_domain() -> tuple[int, IO[str]]:
 def ros_domain() -> Iterator[int]:
     """The ROS domain of this test run, set in the environment that started processes inherit."""
     domain, lock = _reserve_domain()
+    # Also held by the processes that a test starts: should they outlive it, no other run meets them.
+    os.set_inheritable(lock.fileno(), True)
     os.environ["ROS_DOMAIN_ID"] = str(domain)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.pop("ROS_LOCALHOST_ONLY", None)  # deprecated, and it would take precedence
@@ -161,7 +163,12 @@ class Processes:
                 command += ["-p", f"{name}:={value}"]
         with self._output_path(len(self._started)).open("wb") as output:
             process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, cwd=REPOSITORY, start_new_session=True
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=REPOSITORY,
+                start_new_session=True,
+                close_fds=False,
             )
         self._started.append(process)
         return process

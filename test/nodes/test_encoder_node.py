@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from jepa_ros.msg import Latent
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -11,7 +12,6 @@ from jepa_common.qos_profiles import camera_qos, latched_qos, latest_qos
 from jepa_common.stamps import to_nanoseconds, to_stamp
 from jepa_perception.encoder_node import EncoderNode
 from jepa_perception.image_conversion import rgb_to_image
-from jepa_ros.msg import Latent
 from jepa_world_model.world_model import WorldModel
 
 

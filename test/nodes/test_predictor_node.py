@@ -1,0 +1,219 @@
+import array
+import math
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from jepa_ros.msg import Latent
+from jepa_ros.srv import PredictLatents, ScoreActions
+from std_msgs.msg import Header
+
+from jepa_common.latent_messages import latent_to_message, message_to_latent
+from jepa_common.qos_profiles import latched_qos, latest_qos
+from jepa_common.stamps import to_nanoseconds, to_stamp
+from jepa_world_model.energy import latent_distance
+from jepa_world_model.poses import integrate
+from jepa_world_model.predictor_node import PredictorNode
+from jepa_world_model.world_model import WorldModel
+
+Code = ScoreActions.Response
+
+STATE = np.array([0.5, 0.0, 0.3, math.pi, 0.0, 0.0, 0.0])
+
+
+class Bench:
+    """An active predictor, and publishers of the latents that it listens to."""
+
+    def __init__(self, nodes, tiny_model) -> None:
+        self.nodes, self.tiny = nodes, tiny_model
+        self.node = nodes.make(PredictorNode, model=str(tiny_model.path), latents_kept=8)
+        self.node.start()
+        self.model = WorldModel.load(tiny_model.path)
+        self.reports = nodes.collect(DiagnosticArray, "/diagnostics", latest_qos())
+        self._latents = nodes.publisher(Latent, "latent", latest_qos())
+        self._goals = nodes.publisher(Latent, "goal_latent", latched_qos())
+
+    def latent(self, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).normal(size=(self.tiny.tokens, self.tiny.dim)).astype(np.float32)
+
+    def message(self, seed: int, seconds: float, model: str = "") -> Latent:
+        header = Header(stamp=to_stamp(round(seconds * 1e9)), frame_id="camera")
+        return latent_to_message(self.latent(seed)[None], header, model or self.tiny.model_id)
+
+    def see(self, seed: int, seconds: float) -> None:
+        """Publishes a latent and waits until the predictor holds it."""
+        self._publish(self._latents, self.node._scorer.contexts, self.message(seed, seconds))
+
+    def aim(self, seed: int, seconds: float) -> None:
+        """Publishes a goal latent and waits until the predictor holds it."""
+        self._publish(self._goals, self.node._scorer.goals, self.message(seed, seconds))
+
+    def send(self, message: Latent) -> None:
+        self._latents.publish(message)
+
+    def _publish(self, publisher, store, message) -> None:
+        held = len(store)
+        publisher.publish(message)
+        self.nodes.wait_until(lambda: len(store) > held, "the latent to arrive")
+
+    def request(self, kind=ScoreActions, stamps=(10.0,), samples=5, horizon=2, **fields):
+        actions = np.random.default_rng(1).normal(scale=0.1, size=(samples, horizon, 7)).astype(np.float32)
+        request = kind.Request(
+            context_stamps=[to_stamp(round(stamp * 1e9)) for stamp in stamps],
+            states=np.tile(STATE, len(stamps)),
+            samples=samples,
+            horizon=horizon,
+            action_dim=7,
+            actions=actions.ravel(),
+        )
+        if kind is ScoreActions:
+            request.goal_stamp = to_stamp(99 * 10**9)
+        for name, value in fields.items():
+            setattr(request, name, value)
+        return request
+
+    def score(self, **fields):
+        return self.nodes.call(ScoreActions, "score_actions", self.request(**fields))
+
+    def predict(self, **fields):
+        return self.nodes.call(PredictLatents, "predict_latents", self.request(PredictLatents, **fields))
+
+
+@pytest.fixture
+def bench(nodes, tiny_model) -> Bench:
+    return Bench(nodes, tiny_model)
+
+
+@pytest.fixture
+def ready(bench) -> Bench:
+    """The predictor has seen frames at 9.75 s and 10 s, and a goal at 99 s."""
+    bench.see(1, 9.75)
+    bench.see(2, 10.0)
+    bench.aim(3, 99.0)
+    return bench
+
+
+@pytest.mark.parametrize("stamps", [(10.0,), (9.75, 10.0)])
+def test_energies_are_the_models_for_the_latents_that_the_stamps_name(ready, stamps):
+    response = ready.score(stamps=stamps)
+    assert (response.error_code, response.error_msg) == (Code.OK, "")
+    context = np.stack([ready.latent({9.75: 1, 10.0: 2}[stamp]) for stamp in stamps])
+    actions = np.asarray(ready.request().actions).reshape(5, 2, 7)
+    expected = ready.model.energy(context, np.tile(STATE, (len(stamps), 1)), actions, ready.latent(3))
+    np.testing.assert_allclose(response.energies, expected, rtol=1e-4)
+    assert response.model == ready.tiny.model_id
+    assert response.current_energy == pytest.approx(np.abs(ready.latent(2) - ready.latent(3)).mean(), rel=1e-5)
+    assert response.seconds > 0.0
+    assert math.isnan(response.surprise)
+
+
+def test_distance_and_horizon_sum_are_the_requests(ready):
+    plain = np.asarray(ready.score(distance="l2").energies)
+    summed = np.asarray(ready.score(distance="l2", sum_over_horizon=True).energies)
+    assert (summed > plain).all()
+
+
+def test_surprise_compares_the_best_sequences_prediction_with_what_came(ready):
+    first = ready.score()
+    best = int(np.argmin(first.energies))
+    ready.see(4, 10.25)
+    again = [ready.score(stamps=(10.25,)).surprise for _ in range(2)]
+    actions = np.asarray(ready.request().actions, np.float32).reshape(5, 2, 7)
+    imagined = ready.model.rollout(ready.latent(2)[None], STATE[None], actions[best : best + 1, :1])[0, 0]
+    expected = latent_distance(imagined, imagined.new_tensor(ready.latent(4))).item()
+    assert again == pytest.approx([expected, expected], rel=1e-4)
+
+
+def test_surprise_is_unknown_when_the_frames_are_not_one_period_apart(ready):
+    ready.score()
+    ready.see(4, 11.0)
+    assert math.isnan(ready.score(stamps=(11.0,)).surprise)
+
+
+def test_imagined_latents_come_with_poses_and_future_stamps(ready):
+    response = ready.predict(samples=2, horizon=3)
+    assert response.error_code == Code.OK
+    assert len(response.latents) == 6
+    actions = np.asarray(ready.request(samples=2, horizon=3).actions, np.float32).reshape(2, 3, 7)
+    expected = ready.model.rollout(ready.latent(2)[None], STATE[None], actions)
+    np.testing.assert_allclose(message_to_latent(response.latents[4])[0], expected[1, 1], atol=1e-4)
+    assert [to_nanoseconds(latent.header.stamp) / 1e9 for latent in response.latents[:3]] == [10.25, 10.5, 10.75]
+    poses = np.asarray(response.states).reshape(2, 3, 7)
+    np.testing.assert_allclose(poses[1, 0], integrate(STATE, actions[1, 0]), atol=1e-6)
+    np.testing.assert_allclose(poses[1, 1], integrate(poses[1, 0], actions[1, 1]), atol=1e-6)
+
+
+NAN_ACTIONS = np.full(70, np.nan, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "words"),
+    [
+        ({"actions": np.zeros(69, np.float32)}, Code.MALFORMED_REQUEST, "5 x 2 x 7 = 70 numbers, got 69"),
+        ({"actions": np.zeros(0, np.float32)}, Code.MALFORMED_REQUEST, "got 0"),
+        ({"actions": NAN_ACTIONS}, Code.MALFORMED_REQUEST, "actions: expected finite numbers, 70 of 70"),
+        ({"states": np.zeros(6)}, Code.MALFORMED_REQUEST, "states: expected 1 x 7 = 7 numbers, got 6"),
+        ({"states": np.full(7, np.inf)}, Code.MALFORMED_REQUEST, "states: expected finite"),
+        ({"action_dim": 6}, Code.MALFORMED_REQUEST, "expects 7, got 6"),
+        ({"samples": 0}, Code.MALFORMED_REQUEST, "samples: expected 1 to"),
+        ({"samples": 10**5, "horizon": 1}, Code.MALFORMED_REQUEST, "samples: expected 1 to"),
+        ({"horizon": 10**5, "samples": 1}, Code.MALFORMED_REQUEST, "horizon: expected 1 to"),
+        ({"context_stamps": []}, Code.MALFORMED_REQUEST, "context stamps: expected 1 to"),
+        ({"distance": "manhattan"}, Code.MALFORMED_REQUEST, "'manhattan'"),
+        ({"stamps": (8.0,)}, Code.UNKNOWN_CONTEXT, "none of stamp 8.000000000; the 2 held"),
+        ({"goal_stamp": to_stamp(1)}, Code.UNKNOWN_GOAL, "goal latent: there is none of stamp 0.000000001"),
+    ],
+)
+def test_a_request_that_cannot_be_answered_is_told_why_and_the_next_one_answered(ready, fields, code, words):
+    response = ready.score(**fields)
+    assert response.error_code == code
+    assert words in response.error_msg
+    assert len(response.energies) == 0
+    assert ready.score().error_code == Code.OK
+
+
+def test_a_goal_before_any_image_is_told_what_is_missing(bench):
+    bench.aim(3, 99.0)
+    response = bench.score()
+    assert response.error_code == Code.UNKNOWN_CONTEXT
+    assert "none has come yet: is the encoder active" in response.error_msg
+
+
+def test_too_many_imagined_latents_are_refused(ready):
+    response = ready.predict(samples=60, horizon=5)
+    assert response.error_code == Code.MALFORMED_REQUEST
+    assert "at most 256 latents" in response.error_msg
+
+
+def test_another_models_latent_is_refused_by_name(ready):
+    ready.send(ready.message(5, 10.25, model="other@ffffffffffff"))
+    said = lambda: [status.message for array in ready.reports for status in array.status]  # noqa: E731
+    ready.nodes.wait_until(lambda: any("other@ffffffffffff" in text for text in said()), "the report")
+    assert ready.score(stamps=(10.25,)).error_code == Code.UNKNOWN_CONTEXT
+    assert ready.score().error_code == Code.OK
+
+
+def test_a_latent_that_is_not_finite_is_refused(ready):
+    message = ready.message(5, 10.25)
+    message.data[:4] = array.array("B", np.array([np.nan], "<f4").tobytes())
+    ready.send(message)
+    said = lambda: [status.message for array in ready.reports for status in array.status]  # noqa: E731
+    ready.nodes.wait_until(lambda: any("1 of 48 are not" in text for text in said()), "the report")
+    assert ready.score(stamps=(10.25,)).error_code == Code.UNKNOWN_CONTEXT
+
+
+def test_an_inactive_predictor_says_so(ready):
+    ready.node.trigger_deactivate()
+    assert ready.score().error_code == Code.NOT_ACTIVE
+    assert "predictor is inactive" in ready.score().error_msg
+    ready.node.trigger_cleanup()
+    assert "predictor is unconfigured" in ready.predict().error_msg
+
+
+def test_requests_at_the_same_time_are_all_answered(ready):
+    client = ready.nodes.client.create_client(ScoreActions, "score_actions")
+    client.wait_for_service(5.0)
+    futures = [client.call_async(ready.request()) for _ in range(4)]
+    ready.nodes.wait_until(lambda: all(future.done() for future in futures), "all answers")
+    assert all(len(future.result().energies) == 5 for future in futures if future.result().error_code == Code.OK)
+    assert futures[0].result().error_code == Code.OK
