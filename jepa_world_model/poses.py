@@ -1,8 +1,8 @@
 """Poses and the actions between them: the one definition that data, models and planner share.
 
-State ``[x, y, z, roll, pitch, yaw, closedness]``: metres, extrinsic xyz Euler angles in radians (R = Rz Ry Rx), gripper
-closedness 0 (open) to 1. Action: ``[dx, dy, dz, rotation of R' R^T as extrinsic xyz Euler angles, d closedness]``.
-Functions take any leading dimensions.
+State ``[x, y, z, roll, pitch, yaw, closedness]``: metres, extrinsic xyz Euler angles in radians (R = Rz Ry
+Rx), gripper closedness 0 (open) to 1. Action: ``[dx, dy, dz, rotation of R' R^T as extrinsic xyz Euler
+angles, d closedness]``. Functions take any leading dimensions.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ def integrate(state: Floats, action: Floats) -> NDArray[np.float64]:
     Raises:
         ValueError: the last dimension is not 7.
     """
-    state, action = _checked(state), _checked(action)
-    shape = np.broadcast_shapes(state.shape, action.shape)
-    angles = (_rotation(action) * _rotation(state)).as_euler("xyz").reshape(*shape[:-1], 3)
+    state, action = _paired(state, action)
+    angles = (_rotation(action) * _rotation(state)).as_euler("xyz").reshape(*state.shape[:-1], 3)
     closedness = np.clip(state[..., 6:] + action[..., 6:], 0.0, 1.0)
-    return np.concatenate([np.broadcast_to(state[..., :3] + action[..., :3], angles.shape), angles, closedness], -1)
+    return np.concatenate([state[..., :3] + action[..., :3], angles, closedness], axis=-1)
 
 
 def difference(state: Floats, next_state: Floats) -> NDArray[np.float64]:
@@ -37,10 +36,10 @@ def difference(state: Floats, next_state: Floats) -> NDArray[np.float64]:
     Raises:
         ValueError: the last dimension is not 7.
     """
-    state, next_state = _checked(state), _checked(next_state)
-    shape = np.broadcast_shapes(state.shape, next_state.shape)
-    action = np.broadcast_to(next_state - state, shape).copy()
-    action[..., 3:6] = (_rotation(next_state) * _rotation(state).inv()).as_euler("xyz").reshape(*shape[:-1], 3)
+    state, next_state = _paired(state, next_state)
+    rotation = _rotation(next_state) * _rotation(state).inv()
+    action = next_state - state
+    action[..., 3:6] = rotation.as_euler("xyz").reshape(*state.shape[:-1], 3)
     return action
 
 
@@ -51,11 +50,12 @@ def integrate_batch(state: Tensor, action: Tensor) -> Tensor:
     return torch.cat([state[..., :3] + action[..., :3], _euler_angles(rotation), closedness], dim=-1)
 
 
-def _checked(pose: Floats) -> NDArray[np.float64]:
-    values = np.asarray(pose, dtype=np.float64)
-    if values.ndim == 0 or values.shape[-1] != POSE_DIM:
-        raise ValueError(f"expected states and actions of {POSE_DIM} numbers, got shape {list(values.shape)}")
-    return values
+def _paired(first: Floats, second: Floats) -> list[NDArray[np.float64]]:
+    """Both as float64, broadcast to one shape."""
+    for values in (first, second):
+        if np.ndim(values) == 0 or np.shape(values)[-1] != POSE_DIM:
+            raise ValueError(f"expected states and actions of {POSE_DIM} numbers, got shape {list(np.shape(values))}")
+    return [np.asarray(values, dtype=np.float64) for values in np.broadcast_arrays(first, second)]
 
 
 def _rotation(pose: NDArray[np.float64]) -> Rotation:

@@ -1,0 +1,125 @@
+"""The layouts in which V-JEPA 2 weights are released: official ``.pt`` files and Hugging Face folders.
+
+Nothing is executed while reading (``weights_only=True``), and tensors are mapped, not loaded: a file much
+larger than the memory can be converted.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jepa_world_model.checkpoint_errors import CheckpointError
+from jepa_world_model.hugging_face import read_hugging_face
+from jepa_world_model.safetensors_file import TensorSlot
+
+ENCODER_KEYS = ("target_encoder", "ema_encoder", "encoder")
+"""Where official files keep the encoder, best first: the averaged one is the one to use."""
+_WRAPPERS = ("module.", "backbone.")
+_STALE = ("pos_embed", "predictor_pos_embed")
+"""Left in 2.0 files by an earlier position embedding; nothing reads them under RoPE."""
+
+
+@dataclass(frozen=True)
+class OfficialWeights:
+    """The tensors of a released file under official names, each read when asked for.
+
+    Attributes:
+        source: the file or folder.
+        parts: "encoder", and "masked_predictor" or "action_predictor" where the file has it.
+        left_out: what else is in the file.
+    """
+
+    source: Path
+    parts: Mapping[str, Mapping[str, TensorSlot]]
+    left_out: tuple[str, ...]
+
+
+def read_official(path: Path) -> OfficialWeights:
+    """Open an official ``.pt`` file, a Hugging Face safetensors file or its folder.
+
+    Raises:
+        CheckpointError: missing, truncated, holding code, or of another architecture.
+    """
+    if not path.exists():
+        raise CheckpointError(f"no file {path}")
+    if path.is_dir() or path.suffix == ".safetensors":
+        encoder, others = read_hugging_face(path)
+        return OfficialWeights(path, {"encoder": encoder}, others)
+    return _from_dictionary(path, _load(path))
+
+
+def _load(path: Path) -> Any:
+    with path.open("rb") as file:
+        is_archive = file.read(2) == b"PK"
+    if is_archive and not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f"{path} ends too early: {path.stat().st_size} bytes and no end of archive; download it again"
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors, and opening it could run code; it was not opened. Use a file from the "
+            f"official release, or one saved from a dictionary of tensors. ({_first_line(error)})"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as a PyTorch checkpoint: {_first_line(error)}; download it again"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:200]
+
+
+def _from_dictionary(path: Path, stored: Any) -> OfficialWeights:
+    groups = stored if isinstance(stored, Mapping) else {}
+    chosen = next((key for key in ENCODER_KEYS if isinstance(groups.get(key), Mapping)), None)
+    if chosen is None:
+        raise CheckpointError(
+            f"{path} is not an official V-JEPA 2 checkpoint: expected one of {', '.join(ENCODER_KEYS)} at its top, "
+            f"got {', '.join(map(str, list(groups)[:6])) or type(stored).__name__}"
+        )
+    second_generation = any("norms_block." in name for name in groups[chosen])
+    encoder, left_out = _tensors(path, chosen, groups[chosen], strict=second_generation)
+    parts = {"encoder": encoder}
+    used = {chosen}
+    # The pretraining predictor of 2.1 is another network, which nothing here needs.
+    if isinstance(groups.get("predictor"), Mapping) and not second_generation:
+        predictor, stale = _tensors(path, "predictor", groups["predictor"], strict=False)
+        kind = "action_predictor" if "action_encoder.weight" in predictor else "masked_predictor"
+        parts[kind] = predictor
+        left_out += stale
+        used.add("predictor")
+    left_out += [str(key) for key in groups if key not in used]
+    return OfficialWeights(path, parts, tuple(left_out))
+
+
+def _tensors(
+    path: Path, group: str, stored: Mapping[str, Any], strict: bool
+) -> tuple[dict[str, TensorSlot], list[str]]:
+    slots: dict[str, TensorSlot] = {}
+    stale: list[str] = []
+    for name, tensor in stored.items():
+        if not isinstance(tensor, Tensor):
+            raise CheckpointError(f"{group}.{name} in {path} is a {type(tensor).__name__} where a tensor belongs")
+        plain = _unwrapped(name)
+        if not strict and plain in _STALE:
+            stale.append(f"{group}.{plain}")
+        else:
+            slots[plain] = TensorSlot.of(tensor)
+    return slots, stale
+
+
+def _unwrapped(name: str) -> str:
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return name
