@@ -97,7 +97,7 @@ class ControlledSimulation:
         check_task(task)
         arm = joint_positions if len(joint_positions) else None
         with self._lock:
-            closedness = reset_scene(self._simulation, self._kinematics, seed, arm, self._config.reset)
+            closedness = reset_scene(self._simulation, self._kinematics, seed, arm, self._config.reset, task)
             self._arm.reset(self._simulation.arm_positions(), self._seconds())
             self._gripper.reset(np.full(len(FINGER_JOINTS), opening_of(closedness)), self._seconds())
 

@@ -22,7 +22,7 @@ class PaceConfig:
     """
 
     factor: float = 1.0
-    max_backlog: float = 0.1
+    max_backlog: float = 0.25
     window: float = 2.0
     tolerance: float = 0.03
 
