@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
-from jepa_world_model.inference_blocks import HalvedTable, InferenceBlock, Projection
+from jepa_world_model.inference_blocks import BlockTable, InferenceBlock, Modulation, Projection, Workspace, attend
 from jepa_world_model.poses import difference, integrate_batch
 
-# Activations of this size stay in a core's cache, where splitting a batch costs nothing.
-CPU_BUDGET_BYTES = 256 << 20
+# Activations of about this size stay in the caches; larger batches are slower on a CPU, not faster.
+CPU_BUDGET_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,9 @@ class _History:
     values: list[Tensor] = field(default_factory=list)
 
     def append(self, key: Tensor, value: Tensor) -> None:
-        self.keys.append(key)
-        self.values.append(value)
-
-    def copy(self) -> _History:
-        return _History(list(self.keys), list(self.values))
+        # What a projection returns lies in a workspace that the next block overwrites.
+        self.keys.append(key.clone())
+        self.values.append(value.clone())
 
 
 class CachedRollout:
@@ -61,8 +58,11 @@ class CachedRollout:
     def __init__(self, predictor: ActionConditionedPredictor) -> None:
         self._predictor = predictor
         self.config = predictor.config
-        self._blocks = [InferenceBlock(block) for block in predictor.predictor_blocks]
-        self._tables: dict[int, HalvedTable] = {}
+        # Parameters that are rearranged under inference mode could not be used outside of it.
+        with torch.inference_mode(False), torch.no_grad():
+            self._blocks = [InferenceBlock(block) for block in predictor.predictor_blocks]
+        self._tables: dict[int, list[BlockTable]] = {}
+        self._space = Workspace()
 
     def latents(self, inputs: RolloutInputs) -> Tensor:
         """Predicted latents ``[S, H, N, D]``."""
@@ -103,49 +103,76 @@ class CachedRollout:
     def _with_tokens(
         self, step: int, latents: Tensor, actions: Tensor, states: Tensor, histories: list[_History], keep: bool
     ) -> Tensor:
-        predictor, dtype, table = self._predictor, latents.dtype, self._table(step)
+        predictor, dtype = self._predictor, latents.dtype
         action = predictor.action_encoder(actions.to(dtype)).unsqueeze(1)
         state = predictor.state_encoder(states.to(dtype)).unsqueeze(1)
         rest = torch.cat([state, predictor.predictor_embed(latents)], dim=1)
-        blocks = list(zip(self._blocks, histories, strict=True))
+        layers = list(zip(self._blocks, self._step_tables(step), histories, strict=True))
         if rest.shape[0] < action.shape[0]:
-            x = _first_block_shared(*blocks.pop(0), action, rest, table, keep)
+            block, table, history = layers.pop(0)
+            x = self._first_block_shared(block, table, history, action, rest, keep)
         else:
             x = torch.cat([action, rest], dim=1)
-        for block, history in blocks:
-            x = _run(block, history, x, table, keep)
+        for block, table, history in layers:
+            x = self._run(block, table, history, x, keep)
         return x
 
     def _modulated(
         self, step: int, latents: Tensor, actions: Tensor, states: Tensor, histories: list[_History], keep: bool
     ) -> Tensor:
-        dtype, table = latents.dtype, self._table(step)
+        dtype = latents.dtype
         condition = self._predictor.condition(actions.to(dtype), states.to(dtype)).unsqueeze(1)
         x = self._predictor.predictor_embed(latents).expand(condition.shape[0], -1, -1)
-        for block, history in zip(self._blocks, histories, strict=True):
-            x = _run(block, history, x, table, keep, condition)
+        for block, table, history in zip(self._blocks, self._step_tables(step), histories, strict=True):
+            x = self._run(block, table, history, x, keep, block.modulation(condition))
         return x
 
-    def _table(self, step: int) -> HalvedTable:
+    def _step_tables(self, step: int) -> list[BlockTable]:
+        """Each block's rotary factors for the tokens of ``step``."""
         if step not in self._tables:
             size = self.config.tokens_per_step
             table = self._predictor.rotary(step + 1, self._predictor.predictor_embed.weight.device)
-            with torch.inference_mode(False):
-                self._tables[step] = HalvedTable.of(table.slice(step * size, (step + 1) * size))
+            rotary = table.slice(step * size, (step + 1) * size)
+            self._tables[step] = [block.table(rotary) for block in self._blocks]
         return self._tables[step]
 
+    def _run(
+        self,
+        block: InferenceBlock,
+        table: BlockTable,
+        history: _History,
+        x: Tensor,
+        keep: bool,
+        modulation: Modulation | None = None,
+    ) -> Tensor:
+        projection = block.project(x, table, self._space, modulation)
+        keys = _joined([*history.keys, projection.key])
+        values = _joined([*history.values, projection.value])
+        if keep:
+            history.append(projection.key, projection.value)
+        attended = attend(projection.query, keys, values, self._space)
+        return block.finish(x, attended, self._space, modulation)
 
-def _run(
-    block: InferenceBlock, history: _History, x: Tensor, table: HalvedTable, keep: bool, condition: Tensor | None = None
-) -> Tensor:
-    modulation = None if condition is None else block.modulation(condition)
-    projection = block.project(x, table, modulation)
-    keys = _joined([*history.keys, projection.key])
-    values = _joined([*history.values, projection.value])
-    if keep:
-        history.append(projection.key, projection.value)
-    attended = F.scaled_dot_product_attention(projection.query, keys, values)
-    return block.finish(x, attended.transpose(1, 2).flatten(2), modulation)
+    def _first_block_shared(
+        self, block: InferenceBlock, table: BlockTable, history: _History, action: Tensor, shared: Tensor, keep: bool
+    ) -> Tensor:
+        """The first block where candidates differ in their action token ``[S, 1, D]`` alone, not in ``[1, n, D]``.
+
+        Norms, projections, rotations and the attention among the shared tokens are computed once. Adding one key to an
+        attention moves its result towards that key's value by the key's share of the weight.
+        """
+        own = block.project(action, table.slice(0, 1), Workspace())
+        rest = block.project(shared, table.slice(1, 1 + shared.shape[1]), Workspace())
+        keys, values = _joined([*history.keys, rest.key])[0], _joined([*history.values, rest.value])[0]
+        if keep:
+            history.append(rest.key, rest.value)
+            history.append(own.key, own.value)
+        samples, tokens = action.shape[0], shared.shape[1] + 1
+        attended = self._space.take("attended", (samples, tokens, keys.shape[0], keys.shape[2]), action)
+        attended[:, :1] = _attend_actions(own, keys, values)
+        attended[:, 1:] = _attend_shared(rest.query[0], own, keys, values)
+        x = torch.cat([action, shared.expand(samples, -1, -1)], dim=1)
+        return block.finish(x, attended.flatten(2), self._space)
 
 
 def _joined(segments: Sequence[Tensor]) -> Tensor:
@@ -156,32 +183,10 @@ def _joined(segments: Sequence[Tensor]) -> Tensor:
     return torch.cat([segment.expand(rows, -1, -1, -1) for segment in segments], dim=2)
 
 
-def _first_block_shared(
-    block: InferenceBlock, history: _History, action: Tensor, shared: Tensor, table: HalvedTable, keep: bool
-) -> Tensor:
-    """The first block where candidates differ in their action token ``[S, 1, D]`` alone, not in ``[1, n, D]``.
-
-    Norms, projections, rotations and the attention among the shared tokens are computed once. Adding one key to an
-    attention moves its result towards that key's value by the key's share of the weight.
-    """
-    own = block.project(action, table.slice(0, 1))
-    rest = block.project(shared, table.slice(1, 1 + shared.shape[1]))
-    keys, values = _joined([*history.keys, rest.key])[0], _joined([*history.values, rest.value])[0]
-    if keep:
-        history.append(rest.key, rest.value)
-        history.append(own.key, own.value)
-    samples, tokens = action.shape[0], shared.shape[1] + 1
-    attended = action.new_empty(samples, tokens, *keys.shape[::2])
-    attended[:, :1] = _attend_actions(own, keys, values)
-    attended[:, 1:] = _attend_shared(rest.query[0], own, keys, values)
-    x = torch.cat([action, shared.expand(samples, -1, -1)], dim=1)
-    return block.finish(x, attended.flatten(2))
-
-
 def _attend_actions(own: Projection, keys: Tensor, values: Tensor) -> Tensor:
     """Each candidate's action token looks at the shared tokens and at itself: ``[S, 1, heads, head_dim]``."""
     base, total = _attend(own.query.squeeze(2).transpose(0, 1), keys, values)
-    scores = (own.query * own.key).sum(-1).float() * keys.shape[-1] ** -0.5
+    scores = (own.query * own.key).sum(-1).float()
     share = torch.sigmoid(scores - total.t()[..., None]).to(base.dtype)
     return torch.lerp(base.transpose(0, 1).unsqueeze(2), own.value, share[..., None]).transpose(1, 2)
 
@@ -189,14 +194,14 @@ def _attend_actions(own: Projection, keys: Tensor, values: Tensor) -> Tensor:
 def _attend_shared(query: Tensor, own: Projection, keys: Tensor, values: Tensor) -> Tensor:
     """Shared tokens ``[heads, n, head_dim]`` look at each other and at the action: ``[S, n, heads, head_dim]``."""
     base, total = _attend(query, keys, values)
-    scores = (query @ own.key.squeeze(2).permute(1, 2, 0)).float() * keys.shape[-1] ** -0.5
+    scores = (query @ own.key.squeeze(2).permute(1, 2, 0)).float()
     share = torch.sigmoid(scores - total[..., None]).to(base.dtype).permute(2, 1, 0)
     return torch.lerp(base.transpose(0, 1), own.value.transpose(1, 2), share[..., None])
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Attention ``[heads, n, head_dim]`` and the logarithm of its weights' sum ``[heads, n]``, float32."""
-    scores = (query @ keys.transpose(1, 2)).float() * keys.shape[-1] ** -0.5
+    scores = (query @ keys.transpose(1, 2)).float()
     return scores.softmax(-1).to(values.dtype) @ values, scores.logsumexp(-1)
 
 
