@@ -40,7 +40,7 @@ class ExpertConfig:
         max_stage_steps: a stage that takes longer has failed.
     """
 
-    max_step: float = 0.06
+    max_step: float = 0.07
     hover_height: float = 0.12
     grasp_height: float = 0.01
     lowest_grasp: float = 0.025

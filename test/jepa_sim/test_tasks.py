@@ -1,0 +1,121 @@
+"""Tasks: the expert solves them, doing nothing does not, and preparing one leaves the scene at its start."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from jepa_sim.environment import TableEnvironment
+from jepa_sim.expert import ExpertConfig, ExpertError, ScriptedExpert, reach_script
+from jepa_sim.task_names import TASK_NAMES
+from jepa_sim.tasks import Task, TaskConfig, TaskEpisode, make_task
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[TableEnvironment]:
+    with TableEnvironment() as made:
+        yield made
+
+
+def play_expert(task: Task, environment: TableEnvironment, episode: TaskEpisode) -> int:
+    """Lets the expert act for the granted steps; returns how many it needed."""
+    expert = task.expert(environment, episode)
+    for step in range(episode.steps):
+        if expert.finished:
+            return step
+        environment.step(expert.act())
+        expert.observe()
+    return episode.steps
+
+
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_the_expert_succeeds_and_standing_still_does_not(environment: TableEnvironment, name: str):
+    task = make_task(name)
+    episode = task.prepare(environment, seed=11)
+    assert not task.succeeded(environment, episode)
+    assert task.distance(environment, episode) > task.config.min_distance - 0.02
+    episode = task.prepare(environment, seed=11)
+    play_expert(task, environment, episode)
+    assert task.succeeded(environment, episode)
+    assert task.distance(environment, episode) < 0.04
+
+
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_preparing_a_task_leaves_the_scene_at_its_start(environment: TableEnvironment, name: str):
+    episode = make_task(name).prepare(environment, seed=4)
+    assert np.array_equal(environment.state(), episode.start_state)
+    assert np.array_equal(environment.joint_positions(), episode.start_joint_positions)
+    for object_name, position in environment.object_positions().items():
+        assert np.allclose(position, episode.start_objects[object_name], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["reach", "pick_place_box"])
+def test_a_seed_names_the_episode(environment: TableEnvironment, name: str):
+    task = make_task(name)
+    first = task.prepare(environment, seed=5)
+    task.prepare(environment, seed=6)
+    second = task.prepare(environment, seed=5)
+    for one, other in zip(first.goals, second.goals, strict=True):
+        assert np.array_equal(one.image, other.image)
+        assert np.array_equal(one.state, other.state)
+
+
+def test_reach_goals_are_8_to_35_cm_away_in_free_space(environment: TableEnvironment):
+    task, seen = make_task("reach"), []
+    for seed in range(25):
+        episode = task.prepare(environment, seed)
+        distance = task.distance(environment, episode)
+        seen.append(distance)
+        assert 0.08 <= distance <= 0.351
+        goal = episode.final.state
+        assert goal[6] == pytest.approx(episode.start_state[6], abs=1e-6)
+        for position in episode.start_objects.values():
+            assert goal[2] > 0.199 or np.linalg.norm(goal[:2] - position[:2]) > 0.085
+    assert min(seen) < 0.2 and max(seen) > 0.28, "near and far ones"
+
+
+def test_a_reach_goal_can_be_shown_by_resetting_with_its_joint_positions(environment: TableEnvironment):
+    episode = make_task("reach").prepare(environment, seed=9)
+    environment.reset(9, joint_positions=episode.final.joint_positions)
+    assert np.array_equal(environment.render(), episode.final.image)
+    environment.reset(9)
+    assert np.allclose(environment.state(), episode.start_state)
+
+
+def test_sub_goals_come_in_the_order_of_the_work(environment: TableEnvironment):
+    episode = make_task("pick_place_cup").prepare(environment, seed=3)
+    assert [goal.name for goal in episode.goals] == ["hover", "grasped", "carried", "released"]
+    hover, grasped, carried, released = episode.goals
+    assert hover.state[6] < 0.05 and grasped.state[6] > 0.15 and carried.state[6] > 0.15 and released.state[6] < 0.1
+    assert carried.objects["cup"][2] > 0.1 > released.objects["cup"][2]
+
+
+def test_a_dropped_object_is_no_success(environment: TableEnvironment):
+    task = make_task("grasp_box")
+    episode = task.prepare(environment, seed=11)
+    play_expert(task, environment, episode)
+    environment.step((0, 0, 0, 0, 0, 0, -1.0))
+    assert not task.succeeded(environment, episode)
+
+
+def test_an_object_that_is_still_held_is_not_placed(environment: TableEnvironment):
+    task = make_task("pick_place_cup")
+    episode = task.prepare(environment, seed=11)
+    expert = task.expert(environment, episode)
+    while "lowered" not in expert.completed:
+        environment.step(expert.act())
+        expert.observe()
+    assert task.distance(environment, episode) < task.config.object_tolerance
+    assert not task.succeeded(environment, episode)
+
+
+def test_unknown_tasks_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"expected a task of reach, .*, got 'fly'"):
+        make_task("fly", TaskConfig())
+
+
+def test_an_expert_that_gets_stuck_says_where(environment: TableEnvironment):
+    environment.reset(0)
+    expert = ScriptedExpert(environment, reach_script((2.0, 0.0, 0.3)), ExpertConfig(max_stage_steps=3))
+    with pytest.raises(ExpertError, match="on its way to"):
+        expert.run()
