@@ -71,6 +71,10 @@ class BagWriter:
         finally:
             shutil.rmtree(self._partial, ignore_errors=True)
 
+    def set_metadata(self, key: str, value: str) -> None:
+        """Adds to the bag's `custom_data`, or changes it."""
+        self._open_writer().set_custom_data(key, value)
+
     @property
     def message_count(self) -> int:
         """Messages written so far."""

@@ -117,14 +117,16 @@ class ProcessRunner:
         """How often the process was started again."""
         return self._processes[name].respawns
 
-    def check(self) -> None:
-        """Raises ProcessEndedError when a process that is not respawned has ended."""
+    def check(self, respawns_allowed: bool = True) -> None:
+        """Raises ProcessEndedError when a process has ended for good.
+
+        While the processes start, `respawns_allowed=False` finds those that end and are started over and over.
+        """
         for name, process in self._processes.items():
-            if process.exit_code is not None:
+            ended = process.exit_code is not None or (process.respawns and not respawns_allowed)
+            if ended:
                 printed = "\n".join(f"  {line}" for line in process.last_lines) or "  (nothing)"
-                raise ProcessEndedError(
-                    f"{name} ended with exit code {process.exit_code}; the last that it printed:\n{printed}"
-                )
+                raise ProcessEndedError(f"{name} ended by itself; the last that it printed:\n{printed}")
 
     def stop(self) -> None:
         """Ends all processes and returns when they are gone; harmless when called again."""
@@ -299,4 +301,5 @@ class _SupervisedProcess:
                 self._output(self._spec.name, line.rstrip())
         process_guard.signal_group(process.pid, signal.SIGKILL)  # children that it left behind
         self._guard.release(process.pid)
+        self.last_lines.append(f"(exit code {process.returncode})")
         return process.returncode

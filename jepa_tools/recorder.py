@@ -105,6 +105,11 @@ class TopicRecorder:
         self._open.__exit__(type(failure), failure, failure.__traceback__)
         raise RecordingError(f"recording to {self._writer.path} failed, nothing is kept: {failure}") from failure
 
+    def set_metadata(self, key: str, value: str) -> None:
+        """Adds something to the bag's metadata that was not known when the recording began."""
+        with self._lock:
+            self._writer.set_metadata(key, value)
+
     @property
     def message_count(self) -> int:
         """Messages recorded so far."""

@@ -30,7 +30,8 @@ class RosClient:
     """A node `node`, in a ROS context of its own, that lives while the `with` block runs.
 
     Threads: callbacks of subscriptions run on the client's thread; everything else belongs to the thread that made
-    the client. `check` is called while waiting and may raise, for instance when a process has ended.
+    the client. `check` is called while waiting and may raise, for instance when a process has ended; it may be
+    replaced.
     """
 
     def __init__(self, name: str, use_sim_time: bool = False, check: Callable[[], None] = nothing_to_check) -> None:
@@ -42,7 +43,7 @@ class RosClient:
             context=self._context,
             parameter_overrides=[Parameter("use_sim_time", value=use_sim_time)],
         )
-        self._check = check
+        self.check = check
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name=f"{name}-executor", daemon=True)
@@ -67,7 +68,7 @@ class RosClient:
         """
         deadline = time.monotonic() + timeout
         while not condition():
-            self._check()
+            self.check()
             if not self._thread.is_alive():
                 raise RosTimeoutError(f"waited for {what}, but ROS was shut down")
             if time.monotonic() > deadline:
@@ -107,7 +108,7 @@ class RosClient:
             while (state := self.lifecycle_state(name, max(0.1, deadline - time.monotonic()))) != "active":
                 if time.monotonic() > deadline:
                     raise RosTimeoutError(f"waited {timeout:.0f} s for {name} to be active, it is {state}")
-                self._check()
+                self.check()
                 time.sleep(0.1)
             on_active(name)
 

@@ -52,6 +52,24 @@ def reserved_domain(folder: Path | None = None) -> Iterator[int]:
     )
 
 
+@contextmanager
+def isolated_ros_domain() -> Iterator[int]:
+    """A reserved domain that this process, and what it starts, is in while the block runs."""
+    with reserved_domain() as domain:
+        before = dict(os.environ)
+        _replace_environment(domain_environment(domain))
+        try:
+            yield domain
+        finally:
+            _replace_environment(before)
+
+
+def _replace_environment(values: Mapping[str, str]) -> None:
+    for name in set(os.environ) - set(values):
+        del os.environ[name]
+    os.environ.update(values)
+
+
 def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -118,7 +118,7 @@ def test_processes_end_when_the_block_raises():
 def test_a_process_that_ends_by_itself_is_reported_with_what_it_said_last():
     with ProcessRunner(Lines()) as runner:
         runner.start(spec("fragile", "print('no such file: model.pt'); raise SystemExit(3)"))
-        with pytest.raises(ProcessEndedError, match=r"fragile ended with exit code 3(.|\n)*no such file: model"):
+        with pytest.raises(ProcessEndedError, match=r"fragile ended by itself(.|\n)*no such file: model(.|\n)*exit code 3"):
             wait_until(lambda: runner.check() is not None)
 
 
@@ -131,6 +131,8 @@ def test_a_killed_process_is_started_again():
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: lines.of("node").count("started") == 2)
         runner.check()
+        with pytest.raises(ProcessEndedError, match="exit code -9"):
+            runner.check(respawns_allowed=False)
         second = runner.process_id("node")
         assert runner.respawns("node") == 1
         assert second != first

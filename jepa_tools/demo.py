@@ -1,0 +1,133 @@
+"""`jepa demo`: the simulated arm is shown a picture and goes there, through the nodes that a robot would use."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jepa_ros.msg import PlannerStatus
+from tqdm import tqdm
+
+from jepa_sim.environment import TableEnvironment
+from jepa_sim.tasks import TaskConfig, make_task
+from jepa_tools.demo_report import DemoOutcome, write_pictures
+from jepa_tools.demo_trace import read_demo_trace
+from jepa_tools.process_runner import terminate_as_interrupt
+from jepa_tools.reach_run import ReachRun, run_reach
+from jepa_tools.recorder import TopicRecorder
+from jepa_tools.running_table import NodesConfig, RunningTable, running_table
+
+TOLERANCE = TaskConfig().tool_tolerance
+BAG, LOG, RESULT = "bag", "nodes.log", "result.json"
+PICTURES = ("goal.png", "reached.png", "side_by_side.png", "energy.png", "demo.mp4")
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Shows the simulated arm a picture of itself elsewhere, and it goes there.
+
+    Attributes:
+        seed: Names the scene, the start and the goal.
+        out: Folder for pictures, video, bag and result.json; an earlier demo's files there are replaced.
+        task: What to do.
+        timeout: Seconds to wait for the goal to be reached or given up.
+        nodes: How the nodes are started.
+    """
+
+    seed: int = 0
+    out: Path = Path("out/demo")
+    task: str = "reach"
+    timeout: float = 120.0
+    nodes: NodesConfig = field(default_factory=NodesConfig)
+
+
+def demo(config: DemoConfig) -> int:
+    """Runs the demo; the exit code is 0 when the arm ended within the task's tolerance of the goal."""
+    goal_positions = _goal_positions(config)
+    _clear(config.out)
+    with terminate_as_interrupt():
+        run, encode_ms = _run(config, goal_positions)
+    result = _result(config, run, encode_ms)
+    outcome = DemoOutcome(run.target, TOLERANCE, result["reached"], run.final_distance)
+    write_pictures(config.out, read_demo_trace(config.out / BAG, run.pursuit.began), outcome)
+    (config.out / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(_summary(config, run, result))
+    return 0 if result["reached"] else 1
+
+
+def _clear(folder: Path) -> None:
+    """Removes what an earlier demo left in `folder`, and nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / BAG, ignore_errors=True)
+    for name in (*PICTURES, LOG, RESULT):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _run(config: DemoConfig, goal_positions: list[float]) -> tuple[ReachRun, float]:
+    """Starts everything, records and runs; returns the run and the encoder's time per frame, ms."""
+    metadata = {"task": config.task, "seed": str(config.seed)}
+    with (
+        running_table(config.nodes, config.out / LOG) as table,
+        TopicRecorder(table.client.node, config.out / BAG, metadata=metadata) as recorder,
+    ):
+        run = _reach(config, goal_positions, table)
+        recorder.set_metadata("model", run.pursuit.model)
+        return run, table.operator.diagnostic("encoder", "latency_ms")
+
+
+def _reach(config: DemoConfig, goal_positions: list[float], table: RunningTable) -> ReachRun:
+    with tqdm(desc="moving", bar_format="{desc}: {n} steps in {elapsed} {postfix}") as progress:
+
+        def show(status: PlannerStatus) -> None:
+            progress.n = int(status.step)
+            progress.set_postfix_str(f"energy {status.energy:.3f} {status.reason}")
+
+        return run_reach(table.operator, config.seed, config.task, goal_positions, config.timeout, show)
+
+
+def _goal_positions(config: DemoConfig) -> list[float]:
+    """Arm joint positions [7] of the goal that belongs to the seed."""
+    with TableEnvironment() as environment:
+        episode = make_task(config.task).prepare(environment, config.seed)
+    return [float(position) for position in episode.final.joint_positions]
+
+
+def _result(config: DemoConfig, run: ReachRun, encode_ms: float) -> dict[str, Any]:
+    pursuit = run.pursuit
+    plan_ms = 1e3 * float(np.median(pursuit.plan_seconds)) if pursuit.plan_seconds else math.nan
+    return {
+        "reached": run.final_distance <= TOLERANCE,
+        "distance_m": round(run.final_distance, 4),
+        "initial_distance_m": round(run.initial_distance, 4),
+        "steps": pursuit.steps,
+        "plan_ms": _rounded(plan_ms),
+        "encode_ms": _rounded(encode_ms),
+        "control_rate_hz": _rounded(pursuit.control_rate),
+        "real_time_factor": _rounded(pursuit.real_time_factor),
+        "planner": pursuit.outcome,
+        "reason": pursuit.reason,
+        "task": config.task,
+        "seed": config.seed,
+        "model": pursuit.model,
+    }
+
+
+def _rounded(value: float) -> float | None:
+    """JSON has no NaN: None stands for what was not measured."""
+    return round(value, 2) if math.isfinite(value) else None
+
+
+def _summary(config: DemoConfig, run: ReachRun, result: dict[str, Any]) -> str:
+    verdict = "reached the goal" if result["reached"] else "did not reach the goal"
+    return (
+        f"{verdict}: from {run.initial_distance * 100:.1f} cm to {run.final_distance * 100:.1f} cm in "
+        f"{result['steps']} steps (planner: {result['planner']}; plan {result['plan_ms']} ms, "
+        f"encode {result['encode_ms']} ms, {result['control_rate_hz']} Hz, "
+        f"real-time factor {result['real_time_factor']})\n"
+        f"pictures, video, bag and {RESULT} are in {config.out}"
+    )

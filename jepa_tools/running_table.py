@@ -1,0 +1,108 @@
+"""The simulated table with all its nodes running as processes, and an operator at it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from jepa_tools.node_table import DEPLOYMENTS, process_specs
+from jepa_tools.process_runner import ProcessRunner
+from jepa_tools.ros_client import RosClient
+from jepa_tools.ros_domain import isolated_ros_domain
+from jepa_tools.table_operator import TableOperator
+
+_NOTEWORTHY = ("[WARN]", "[ERROR]", "[FATAL]", "Traceback")
+
+
+@dataclass(frozen=True)
+class NodesConfig:
+    """How the nodes are started.
+
+    Attributes:
+        model: Checkpoint, a path or a name in models/checkpoints; as in the parameters file when left out.
+        device: Where the model runs, such as cpu or cuda; as in the parameters file when left out.
+        params_file: Parameters of all nodes (YAML); config/sim.yaml when left out.
+        start_seconds: Longest wait for all nodes to be active.
+        verbose: Show all that the nodes print, not only warnings.
+    """
+
+    model: str = ""
+    device: str = ""
+    params_file: str = ""
+    start_seconds: float = 180.0
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class RunningTable:
+    """What runs: processes, the ROS client beside them, and the operator."""
+
+    runner: ProcessRunner
+    client: RosClient
+    operator: TableOperator
+
+
+class NodeLog:
+    """Keeps everything that the nodes print in a file and shows what deserves attention.
+
+    Threads: called from any.
+    """
+
+    def __init__(self, file: TextIO, verbose: bool) -> None:
+        self._file, self._verbose = file, verbose
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str, line: str) -> None:
+        """Takes one line of the process `name`."""
+        with self._lock:
+            self._file.write(f"[{name}] {line}\n")
+            self._file.flush()
+            if self._verbose or any(word in line for word in _NOTEWORTHY):
+                tqdm.write(f"[{name}] {line}", file=sys.stderr)
+
+
+@contextmanager
+def running_table(config: NodesConfig, log: Path) -> Iterator[RunningTable]:
+    """Starts the simulator and the nodes in a ROS domain of their own; they are active when the block begins.
+
+    Args:
+        config: how.
+        log: file for everything that the nodes print.
+
+    Raises:
+        ProcessEndedError: a node could not start.
+        RosTimeoutError: one was not active in time.
+    """
+    deployment = DEPLOYMENTS["sim"]
+    bring_up = replace(deployment.defaults(), model=config.model, device=config.device, params_file=config.params_file)
+    with (
+        isolated_ros_domain(),
+        log.open("w", encoding="utf-8") as file,
+        ProcessRunner(NodeLog(file, config.verbose)) as runner,
+    ):
+        for spec in process_specs(deployment, bring_up):
+            runner.start(spec)
+        client = RosClient("operator", use_sim_time=True, check=lambda: runner.check(respawns_allowed=False))
+        with client:
+            operator = TableOperator(client)
+            _wait_until_ready(client, operator, deployment.lifecycle_names, config.start_seconds)
+            client.check = runner.check
+            yield RunningTable(runner, client, operator)
+
+
+def _wait_until_ready(client: RosClient, operator: TableOperator, names: tuple[str, ...], seconds: float) -> None:
+    with tqdm(total=len(names), desc="starting nodes", bar_format="{desc}: {n}/{total} {postfix}") as progress:
+
+        def advance(name: str) -> None:
+            progress.set_postfix_str(f"{name} is active")
+            progress.update()
+
+        client.wait_until_active(names, seconds, advance)
+        operator.tool_position()
