@@ -33,12 +33,10 @@ class ActionPredictorConfig:
         predictor_dim, depth, num_heads: width, blocks, attention heads.
         mlp_dim: hidden width of the MLPs; None is four times the width.
         action_dim, state_dim: sizes of an action and of a proprioceptive state.
-        conditioning: "tokens" puts an action and a state token before the patches of each step (official);
-            "adaln"
+        conditioning: "tokens" puts an action and a state token before the patches of each step (official); "adaln"
             modulates every norm by the step's action and state.
         residual_output: the network predicts the change from the step's latent.
-        normalize_output: apply a LayerNorm without parameters to the prediction. Official use normalises
-            every
+        normalize_output: apply a LayerNorm without parameters to the prediction. Official use normalises every
             prediction.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -19,7 +20,7 @@ from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorCo
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.official_files import OfficialWeights, read_official
 from jepa_world_model.registry import OFFICIAL_MODELS, OfficialModel, official_model
-from jepa_world_model.safetensors_file import digests, read_metadata
+from jepa_world_model.safetensors_file import read_metadata
 from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
 
 Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, MaskedPredictorConfig)
@@ -200,7 +201,8 @@ def _own_metadata(path: Path) -> dict[str, str]:
 def official_version(path: Path) -> str:
     """Short SHA-256 of a released file, 12 hex digits; for a folder, of its first safetensors file."""
     file = path if path.is_file() else min(path.glob("*.safetensors"))
-    return digests(file)[0][:12]
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:12]
 
 
 def _find_shapes(weights: OfficialWeights, model: str) -> NetworkShapes:
@@ -216,21 +218,21 @@ def _find_shapes(weights: OfficialWeights, model: str) -> NetworkShapes:
     if fitting:
         names = ", ".join(candidate.file for candidate in fitting)
         raise CheckpointError(f"{weights.source} could be any of {names}: say which one with --model")
-    width = weights.parts["encoder"].get("patch_embed.proj.weight")
     raise CheckpointError(
-        f"{weights.source} is no released model (encoder width {width.shape[0] if width else 'unknown'}), and heads and "
-        'image size are not in the weights: give a JSON file with --config, {"encoder": {"embed_dim": ..., '
-        '"depth": ..., "num_heads": ..., "image_size": ...}}'
+        f"{weights.source} is no released model, and heads and image size are not in the weights: give its shape in a "
+        'JSON file with --config, {"encoder": {"embed_dim": ..., "depth": ..., "num_heads": ..., "image_size": ...}}'
     )
 
 
 def _fits(model: OfficialModel, weights: OfficialWeights) -> bool:
-    shapes = NetworkShapes.of(model)
-    kinds = {part for part in ("encoder", "action_predictor", "masked_predictor") if shapes.network(part) is not None}
-    # A Hugging Face folder has no predictor that this package reads.
-    if not set(weights.parts) <= kinds or ("action_predictor" in kinds) != ("action_predictor" in weights.parts):
-        return False
-    return not key_differences(shapes.network("encoder"), weights.parts["encoder"])
+    """Whether a model has the file's networks and its encoder's size; every key is compared when it is loaded."""
+    encoder, config = weights.parts["encoder"], model.encoder
+    patches = encoder.get("patch_embed.proj.weight")
+    depth = sum(name.endswith(".norm1.weight") for name in encoder)
+    generation = "2.1" if "norms_block.0.weight" in encoder else "2.0"
+    same_size = patches is not None and patches.shape[0] == config.embed_dim and depth == config.depth
+    plans = "action_predictor" in weights.parts
+    return same_size and generation == config.generation and plans == (model.action_predictor is not None)
 
 
 def key_differences(module: nn.Module | None, slots: Mapping[str, Any]) -> list[str]:

@@ -41,8 +41,7 @@ class Preprocess:
 
     Attributes:
         image_size: side of the square that the encoder sees, in pixels.
-        resize_short_side: the short side is scaled to this before the crop; None is ``image_size`` (no border
-            lost).
+        resize_short_side: the short side is scaled to this before the crop; None is ``image_size`` (no border lost).
             The official evaluation of video encoders uses ``int(256 / 224 * image_size)``.
         mean, std: of the normalisation, per channel.
     """

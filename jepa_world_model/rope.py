@@ -1,14 +1,13 @@
 """Three-dimensional rotary position embedding, as the V-JEPA 2 weights expect it.
 
-Each attention head of size ``head_dim`` is split into one part for time, one for height, one for width, and a
-rest that is not rotated. A part of size D rotates the pairs (2i, 2i+1). The angle of feature j at position p
-is::
+Each attention head of size ``head_dim`` is split into one part for time, one for height, one for width, and a rest
+that is not rotated. A part of size D rotates the pairs (2i, 2i+1). The angle of feature j at position p is::
 
     tiled:       p * 10000^(-(j mod D/2) / (D/2))     V-JEPA 2.0 and its action-conditioned predictor
     interleaved: p * 10000^(-floor(j / 2) / (D/2))    V-JEPA 2.1, the usual rotary embedding
 
-With ``tiled`` the two features of a pair turn by different angles, so it is not a rotation. The released
-weights were trained with it and need it.
+With ``tiled`` the two features of a pair turn by different angles, so it is not a rotation. The released weights
+were trained with it and need it.
 """
 
 from __future__ import annotations

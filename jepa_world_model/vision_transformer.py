@@ -26,11 +26,9 @@ class EncoderConfig:
         embed_dim, depth, num_heads: width, blocks, attention heads.
         mlp_dim: hidden width of the MLPs; None is four times the width.
         generation: "2.0" or "2.1"; they differ in the rotary layout, the image path and the last norms.
-        rotary_grid: side, in patches, of the grid that 2.1 stretches height and width positions to (256
-            pixels there,
+        rotary_grid: side, in patches, of the grid that 2.1 stretches height and width positions to (256 pixels there,
             whatever the image size). 2.0 uses plain patch indices.
-        output_layers: the four blocks whose output has a norm of its own (2.1 only); None is each quarter's
-            last.
+        output_layers: the four blocks whose output has a norm of its own (2.1 only); None is each quarter's last.
     """
 
     image_size: int = 256
@@ -126,8 +124,8 @@ class VisionTransformer(nn.Module):
     def intermediate(self, clip: Tensor, layers: Sequence[int] | None = None) -> list[Tensor]:
         """Normed tokens after each of ``layers`` (block indices, counted from 0), each ``[B, N, D]``.
 
-        2.1 norms each of its output layers with that layer's norm. Every other block, and all of 2.0, gets
-        the last norm. None means :attr:`EncoderConfig.normed_layers`.
+        2.1 norms each of its output layers with that layer's norm. Every other block, and all of 2.0, gets the
+        last norm. None means :attr:`EncoderConfig.normed_layers`.
         """
         wanted = self.config.normed_layers if layers is None else tuple(layers)
         if any(not 0 <= layer < self.config.depth for layer in wanted):

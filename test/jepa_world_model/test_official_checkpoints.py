@@ -1,0 +1,295 @@
+"""Released files are read whatever their layout; files that do not fit are refused with a message that helps."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import asdict
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
+from jepa_world_model.checkpoint_errors import CheckpointError
+from jepa_world_model.convert import ConvertConfig, convert
+from jepa_world_model.official_checkpoints import (
+    NetworkShapes,
+    load_encoder,
+    load_predictor,
+    open_official,
+)
+from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
+
+TINY = NetworkShapes(
+    EncoderConfig(image_size=32, num_frames=4, embed_dim=24, depth=2, num_heads=2),
+    ActionPredictorConfig(image_size=32, embed_dim=24, predictor_dim=16, depth=2, num_heads=2),
+)
+
+
+def official_file(path, **parts):
+    """An official file of tiny networks; `parts` replaces or adds top-level entries."""
+    torch.manual_seed(0)
+    encoder = VisionTransformer(TINY.encoder).state_dict()
+    predictor = ActionConditionedPredictor(TINY.action_predictor).state_dict()
+    stored = {
+        "encoder": {f"module.backbone.{name}": torch.zeros_like(tensor) for name, tensor in encoder.items()},
+        "target_encoder": {f"module.backbone.{name}": tensor for name, tensor in encoder.items()},
+        "predictor": {f"module.{name}": tensor for name, tensor in predictor.items()},
+        "opt": {"state": {0: torch.ones(3)}},
+        "epoch": 7,
+    }
+    torch.save(stored | parts, path)
+    return path
+
+
+def without(path, part, name):
+    """The file without one tensor."""
+    stored = torch.load(path, weights_only=True)
+    del stored[part][name]
+    torch.save(stored, path)
+    return path
+
+
+@pytest.fixture
+def official(tmp_path):
+    return official_file(tmp_path / "tiny.pt")
+
+
+@pytest.fixture
+def shapes_file(tmp_path):
+    path = tmp_path / "tiny.json"
+    values = {"encoder": asdict(TINY.encoder), "action_predictor": asdict(TINY.action_predictor)}
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_the_averaged_encoder_is_preferred(official):
+    encoder = load_encoder(official, shapes=TINY)
+    assert encoder.blocks[0].attn.qkv.weight.abs().sum() > 0
+
+
+def test_without_an_averaged_encoder_the_trained_one_is_taken(tmp_path):
+    path = official_file(tmp_path / "tiny.pt", target_encoder=None)
+    assert load_encoder(path, shapes=TINY).blocks[0].attn.qkv.weight.abs().sum() == 0
+
+
+def test_a_stale_position_table_is_left_out_and_named(official):
+    stored = torch.load(official, weights_only=True)
+    stored["target_encoder"]["module.backbone.pos_embed"] = torch.zeros(1, 8, 24)
+    torch.save(stored, official)
+    checkpoint = open_official(official, shapes=TINY)
+    assert "target_encoder.pos_embed" in checkpoint.weights.left_out
+    assert checkpoint.load("encoder") is not None
+
+
+def test_converting_and_loading_again_gives_the_same_outputs(official, shapes_file, tmp_path):
+    target = tmp_path / "tiny.safetensors"
+    report = convert(ConvertConfig(official, target, config=shapes_file))
+    clip, actions, states = torch.randn(1, 3, 2, 32, 32), torch.randn(1, 1, 7), torch.randn(1, 1, 7)
+    tokens = load_encoder(official, shapes=TINY)(clip)
+    assert torch.equal(load_encoder(target)(clip), tokens)
+    expected = load_predictor(official, shapes=TINY)(tokens, actions, states)
+    assert torch.equal(load_predictor(target)(tokens, actions, states), expected)
+    assert {"opt", "epoch", "encoder"} <= set(report.left_out)
+    assert json.loads((tmp_path / "index.json").read_text())["tiny.safetensors"]["version"] == report.card.version
+
+
+def test_converting_to_bfloat16_halves_the_file(official, shapes_file, tmp_path):
+    full, half = tmp_path / "full.safetensors", tmp_path / "half.safetensors"
+    convert(ConvertConfig(official, full, config=shapes_file))
+    convert(ConvertConfig(official, half, config=shapes_file, dtype="bfloat16"))
+    assert half.stat().st_size < 0.65 * full.stat().st_size
+
+
+@pytest.mark.parametrize("name", ["vjepa2_hd32", "vjepa2_ac", "vjepa2_1_ema_encoder", "vjepa2_1_target_encoder"])
+def test_golden_files_convert(load_golden, tmp_path, name):
+    golden = load_golden(name)
+    config = tmp_path / "shapes.json"
+    values = {key: part for key, part in asdict(golden.shapes).items() if part}
+    config.write_text(json.dumps(values))
+    target = tmp_path / f"{name}.safetensors"
+    convert(ConvertConfig(golden.checkpoint, target, config=config))
+    stored = open_official(golden.checkpoint, shapes=golden.shapes).load("encoder").state_dict()
+    for key, tensor in load_encoder(target).state_dict().items():
+        assert torch.equal(tensor, stored[key])
+
+
+def hugging_face_folder(folder, encoder, **extra):
+    """The encoder in the layout of a Hugging Face VJEPA2Model, with its configuration."""
+    tensors = {}
+    for name, tensor in encoder.state_dict().items():
+        name = name.replace("patch_embed.", "embeddings.patch_embeddings.").replace("blocks.", "layer.")
+        name = name.replace("attn.", "attention.")
+        if name.startswith("norm."):
+            name = f"layer{name}"
+        if ".qkv." not in name:
+            tensors[f"encoder.{name}"] = tensor.clone()
+            continue
+        for part, piece in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+            tensors[f"encoder.{name.replace('.qkv.', f'.{part}.')}"] = piece.clone()
+    config = encoder.config
+    folder.mkdir()
+    save_file(tensors | extra, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = {
+        "crop_size": config.image_size,
+        "patch_size": config.patch_size,
+        "tubelet_size": config.tubelet_size,
+        "frames_per_clip": config.num_frames,
+        "hidden_size": config.embed_dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.num_heads,
+        "mlp_ratio": 4,
+    }
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_a_hugging_face_folder_gives_the_same_encoder(tmp_path):
+    encoder = VisionTransformer(TINY.encoder).eval()
+    folder = hugging_face_folder(tmp_path / "hf", encoder)
+    clip = torch.randn(1, 3, 4, 32, 32)
+    for path in (folder, folder / "model.safetensors"):
+        assert torch.equal(load_encoder(path)(clip), encoder(clip))
+
+
+def test_a_hugging_face_folder_converts(tmp_path):
+    encoder = VisionTransformer(TINY.encoder).eval()
+    folder = hugging_face_folder(tmp_path / "hf", encoder, **{"predictor.proj.bias": torch.zeros(3)})
+    report = convert(ConvertConfig(folder, tmp_path / "hf.safetensors"))
+    assert report.left_out == ("predictor.proj.bias",)
+    clip = torch.randn(1, 3, 4, 32, 32)
+    assert torch.equal(load_encoder(tmp_path / "hf.safetensors")(clip), encoder(clip))
+
+
+def test_a_hugging_face_file_with_foreign_tensors_is_refused(tmp_path):
+    encoder = VisionTransformer(TINY.encoder)
+    folder = hugging_face_folder(tmp_path / "hf", encoder, **{"decoder.weight": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match=r"decoder\.weight"):
+        load_encoder(folder)
+
+
+def test_another_safetensors_file_is_refused(tmp_path):
+    save_file({"conv1.weight": torch.zeros(3)}, tmp_path / "resnet.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"neither a VJEPA2Model nor a world model.*conv1.weight"):
+        load_encoder(tmp_path / "resnet.safetensors")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.98])
+def test_a_truncated_file_is_refused(official, share):
+    data = official.read_bytes()
+    official.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(CheckpointError, match=r"ends too early.*download it again"):
+        load_encoder(official, shapes=TINY)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all"])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    path = tmp_path / "notes.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"notes.pt"):
+        load_encoder(path, shapes=TINY)
+
+
+class Touch:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_pickle_with_code_is_refused_and_its_code_does_not_run(tmp_path, archive):
+    path, evidence = tmp_path / "evil.pt", tmp_path / "evidence"
+    if archive:
+        torch.save({"target_encoder": Touch(evidence)}, path)
+    else:
+        path.write_bytes(pickle.dumps({"target_encoder": Touch(evidence)}))
+    with pytest.raises(CheckpointError, match="could run code; it was not opened"):
+        load_encoder(path, shapes=TINY)
+    assert not evidence.exists()
+
+
+@pytest.mark.parametrize("stored", [{"state_dict": {"conv1.weight": torch.zeros(3)}}, torch.zeros(3)])
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, stored):
+    torch.save(stored, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="not an official V-JEPA 2 checkpoint: expected one of target_encoder"):
+        load_encoder(tmp_path / "other.pt", shapes=TINY)
+
+
+def test_a_missing_key_is_named(official):
+    without(official, "target_encoder", "module.backbone.norm.bias")
+    with pytest.raises(CheckpointError, match=r"norm.bias is missing"):
+        load_encoder(official, shapes=TINY)
+
+
+def test_converting_names_every_key_that_does_not_match(official, shapes_file, tmp_path):
+    stored = torch.load(official, weights_only=True)
+    encoder = stored["target_encoder"]
+    encoder["module.backbone.extra.weight"] = torch.zeros(2)
+    encoder["module.backbone.norm.bias"] = torch.zeros(5)
+    del encoder["module.backbone.norm.weight"]
+    torch.save(stored, official)
+    with pytest.raises(CheckpointError) as refusal:
+        convert(ConvertConfig(official, tmp_path / "tiny.safetensors", config=shapes_file))
+    for words in ("norm.weight is missing", "extra.weight is unexpected", "norm.bias is [5] where [24] belongs"):
+        assert words in str(refusal.value)
+    assert not list(tmp_path.glob("*.safetensors*"))
+
+
+def test_weights_that_are_not_finite_are_refused(official, shapes_file, tmp_path):
+    stored = torch.load(official, weights_only=True)
+    stored["predictor"]["module.predictor_proj.bias"][3] = float("nan")
+    torch.save(stored, official)
+    with pytest.raises(CheckpointError, match=r"predictor_proj.bias"):
+        load_predictor(official, shapes=TINY)
+    with pytest.raises(CheckpointError, match=r"predictor.predictor_proj.bias holds NaN"):
+        convert(ConvertConfig(official, tmp_path / "tiny.safetensors", config=shapes_file))
+    assert not (tmp_path / "tiny.safetensors").exists()
+
+
+def test_a_shape_that_no_released_model_has_asks_for_the_configuration(official):
+    with pytest.raises(CheckpointError, match=r"no released model.*--config"):
+        load_encoder(official)
+
+
+def test_weights_that_two_released_models_share_ask_for_the_name(tmp_path, monkeypatch):
+    from jepa_world_model import official_checkpoints
+    from jepa_world_model.registry import OfficialModel
+
+    models = {name: OfficialModel(name, TINY.encoder, None, TINY.action_predictor) for name in ("small", "large")}
+    monkeypatch.setattr(official_checkpoints, "OFFICIAL_MODELS", models)
+    path = official_file(tmp_path / "renamed.pt")
+    with pytest.raises(CheckpointError, match=r"any of small, large: say which one with --model"):
+        load_encoder(path)
+
+
+def test_a_released_model_is_recognised_by_its_tensors(tmp_path, monkeypatch):
+    from jepa_world_model import official_checkpoints
+    from jepa_world_model.registry import OfficialModel
+
+    models = {"small": OfficialModel("small", TINY.encoder, None, TINY.action_predictor)}
+    monkeypatch.setattr(official_checkpoints, "OFFICIAL_MODELS", models)
+    assert load_predictor(official_file(tmp_path / "renamed.pt")).config == TINY.action_predictor
+
+
+def test_an_encoder_without_a_predictor_says_so(official):
+    stored = torch.load(official, weights_only=True)
+    del stored["predictor"]
+    torch.save(stored, official)
+    with pytest.raises(CheckpointError, match=r"holds no action-conditioned predictor"):
+        load_predictor(official, shapes=TINY)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [({"predictor": {}}, 'no "encoder"'), ({"encoder": {"widht": 3}}, "EncoderConfig has no widht")],
+)
+def test_a_wrong_configuration_file_is_refused(tmp_path, values, words):
+    path = tmp_path / "shapes.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=words):
+        NetworkShapes.read(path)
