@@ -24,6 +24,8 @@ class ArmMotionConfig:
     """How actions become segments.
 
     lead_seconds: a segment starts so far ahead of now, that it reaches the controller before it begins.
+    first_lead_seconds: the same for the first segment of an arm that was found at rest: its controller may want it
+        to be a little elsewhere, and takes this time to get to the segment's first point.
     action_seconds: a segment takes at least so long: the time between two actions.
     posture: joint positions that the null space leans toward; empty: where the arm was first seen.
     position_tolerance: m by which inverse kinematics may miss the target.
@@ -31,13 +33,15 @@ class ArmMotionConfig:
     """
 
     lead_seconds: float = 0.04
+    first_lead_seconds: float = 0.3
     action_seconds: float = 0.25
     posture: tuple[float, ...] = ()
     position_tolerance: float = 0.005
     point_spacing: float = 0.05
 
     def __post_init__(self) -> None:
-        if not min(self.lead_seconds, self.action_seconds, self.position_tolerance, self.point_spacing) > 0:
+        times = (self.lead_seconds, self.first_lead_seconds, self.action_seconds, self.point_spacing)
+        if not min(*times, self.position_tolerance) > 0:
             raise ValueError(f"times and tolerances of the arm's motion must be positive: {self}")
 
 
@@ -57,6 +61,7 @@ class ArmMotion:
         self._config = config
         self._planner = SegmentPlanner(limits, config.point_spacing)
         self._commanded: CommandedMotion | None = None
+        self._first_start: float | None = None
         self._posture = np.asarray(config.posture, dtype=np.float64)
         self.safety = SafetyFilter(safety, limits, kinematics)
 
@@ -68,6 +73,7 @@ class ArmMotion:
     def synchronise(self, positions: Sequence[float] | Vector) -> None:
         """Begins anew with an arm at rest at ``positions`` [joints]."""
         self._commanded = CommandedMotion(positions)
+        self._first_start = None
         if not self._posture.size:
             self._posture = np.array(positions, dtype=np.float64)
 
@@ -98,7 +104,7 @@ class ArmMotion:
         """The command that brings the arm to rest as soon as the limits allow; nothing is committed."""
         try:
             commanded = self._mirror()
-            start = now + self._config.lead_seconds
+            start = self._start(now)
             segment = self._planner.to_rest(start, commanded.sample(start))
         except MotionError as error:
             return Verdict(None, str(error))
@@ -108,8 +114,15 @@ class ArmMotion:
         """Notes that ``command`` was sent to the arm."""
         commanded = self._mirror()
         commanded.append(command.segment)
+        if self._first_start is None:
+            self._first_start = command.segment.start
         # Joint states up to this old are still compared with what was commanded for their time.
         commanded.forget_before(now - 2 * self.safety.config.max_joint_state_age)
+
+    def _start(self, now: float) -> float:
+        if self._first_start is None:
+            return now + self._config.first_lead_seconds
+        return max(now + self._config.lead_seconds, self._first_start)
 
     def _mirror(self) -> CommandedMotion:
         if self._commanded is None:
@@ -121,7 +134,7 @@ class ArmMotion:
         # Written so that NaN is refused, too.
         if not np.all(np.abs([*state, *values]) < _NO_ARM_IS_LARGER):
             raise MotionError(f"the plan holds values that are not finite: action {values} from state {state}")
-        start = now + self._config.lead_seconds
+        start = self._start(now)
         found = self._reachable(self._target(state, values, now))
         speed = self.safety.authority(now) * self.safety.singularity_scale(found.condition)
         return self._slow_enough(start, found.positions, max(speed, 0.05))

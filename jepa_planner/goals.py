@@ -103,6 +103,11 @@ class GoalSequence(Generic[GoalT]):
         return self._goals[self._index]
 
     @property
+    def index(self) -> int:
+        """Which sub-goal that is."""
+        return self._index
+
+    @property
     def goals(self) -> tuple[SubGoal[GoalT], ...]:
         """All sub-goals."""
         return self._goals

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from jepa_planner.cost import Assessment, CostFactory, GoalCost, add_effort, hold_gripper, with_gripper_change
 from jepa_planner.goals import GoalSequence, Outcome, Progress
@@ -51,7 +52,7 @@ class Action:
     energy, surprise: of now. predicted_energy: what the plan expects; NaN without a plan.
     """
 
-    values: Array
+    values: npt.NDArray[np.float64]
     closedness: float | None
     progress: Progress
     energy: float
@@ -142,7 +143,7 @@ class Mpc(Generic[ObservationT, GoalT]):
     ) -> Action:
         closedness = held_gripper if held_gripper is not None else self._planned_closedness(plan, state)
         change = 0.0 if closedness is None else closedness - state[GRIPPER]
-        values = with_gripper_change(plan.actions, change)[0]
+        values = np.asarray(with_gripper_change(plan.actions, change)[0], dtype=np.float64)
         return Action(values, closedness, progress, assessment.energy, assessment.surprise, plan.energy, plan)
 
     def _planned_closedness(self, plan: Plan, state: Array) -> float | None:

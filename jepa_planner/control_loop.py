@@ -1,0 +1,472 @@
+"""The planner without ROS: data come in, a watchdog looks at their age, plans become approved commands.
+
+The planner node is a thin shell around `ControlLoop`; tests drive it with clocks of their own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from jepa_planner.arm_motion import ArmMotion
+from jepa_planner.cost import CostFactory
+from jepa_planner.goal_machine import ErrorCode, GoalMachine, GoalResult, State
+from jepa_planner.goals import GoalSequence, Outcome
+from jepa_planner.joint_history import JointHistory, JointSample
+from jepa_planner.kinematics import Kinematics
+from jepa_planner.mpc import Action, Mpc
+from jepa_planner.safety import ApprovedCommand, Observation
+from jepa_planner.solvers.base import SolverError
+
+Vector = npt.NDArray[np.float64]
+NANOSECONDS = 1e9
+
+
+class PlanningError(RuntimeError):
+    """A cost could not be asked; raised by costs that live in another process."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Now, s, on two clocks: ROS time, in which stamps are, and one that never stands still."""
+
+    ros: float
+    steady: float
+
+
+@dataclass(frozen=True)
+class LatentStamps:
+    """What is seen now, named by stamps: ns, oldest first, with the states [context, 7] at those times."""
+
+    stamps: tuple[int, ...]
+    states: Vector
+
+
+@dataclass(frozen=True)
+class ControlLoopConfig:
+    """How the loop runs.
+
+    step_seconds: shortest time between two plans, s.
+    context_frames: latents that a plan starts from. context_seconds: time between them, s.
+    rest_speed: joints slower than this stand still, rad/s.
+    give_up_seconds: a goal that cannot be pursued for so long is aborted, s.
+    dry_run: plan and report, but send nothing.
+    """
+
+    step_seconds: float = 0.2
+    context_frames: int = 1
+    context_seconds: float = 0.25
+    rest_speed: float = 0.02
+    give_up_seconds: float = 15.0
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One action to plan, on the planning thread."""
+
+    goal: Hashable
+    sequence: GoalSequence[int]
+    mpc: Mpc[LatentStamps, int]
+    observation: LatentStamps
+    is_first: bool
+
+    @property
+    def state(self) -> Vector:
+        """State [7] at the newest image."""
+        return self.observation.states[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class StepReport:
+    """What one plan came to. action: [7]. plan_seconds: wall time."""
+
+    goal: Hashable
+    step: int
+    sub_goal: int
+    energy: float
+    action: Vector
+    plan_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Status:
+    """A snapshot for people; numbers that are not known are NaN. See jepa_ros/PlannerStatus."""
+
+    state: State
+    reason: str
+    step: int
+    sub_goal: int
+    sub_goals: int
+    energy: float
+    predicted_energy: float
+    surprise: float
+    plan_seconds: float
+    image_age: float
+    joint_state_age: float
+    action: tuple[float, ...]
+
+    @classmethod
+    def idle(cls, state: State, reason: str) -> Status:
+        """That of a planner which knows no arm yet."""
+        unknown = float("nan")
+        return cls(state, reason, 0, 0, 0, unknown, unknown, unknown, unknown, unknown, unknown, ())
+
+
+class Outputs(Protocol):
+    """Where the loop's results go. Called with the loop's lock held, from any of its threads: must not wait."""
+
+    def send_arm(self, command: ApprovedCommand) -> None:
+        """Sends a command to the arm's controller."""
+
+    def send_gripper(self, closedness: float) -> None:
+        """Sends the gripper to 0 (open) ... 1 (closed)."""
+
+    def step_taken(self, report: StepReport) -> None:
+        """An action was planned and commanded."""
+
+    def goal_finished(self, goal: Hashable, result: GoalResult) -> None:
+        """A goal has ended."""
+
+
+class ControlLoop:
+    """Joins data, goals, planning and motion.
+
+    Threads: all methods may be called from any thread; `perform` is slow (it plans) and belongs on a thread of its
+    own, everything else returns within milliseconds.
+    """
+
+    def __init__(
+        self,
+        config: ControlLoopConfig,
+        arm: ArmMotion,
+        kinematics: Kinematics,
+        joints: JointHistory,
+        outputs: Outputs,
+    ) -> None:
+        """``kinematics`` must not be shared with other threads, except through ``arm``."""
+        self._config = config
+        self._arm = arm
+        self._kinematics = kinematics
+        self._joints = joints
+        self._outputs = outputs
+        self._lock = threading.RLock()
+        self.machine: GoalMachine[int] = GoalMachine(config.give_up_seconds, outputs.goal_finished)
+        self._mpc: Mpc[LatentStamps, int] | None = None
+        self._latents: deque[int] = deque(maxlen=64)
+        self._latent_received = float("-inf")
+        self._joints_received = float("-inf")
+        self._planning = False
+        self._planned_goal: Hashable | None = None
+        self._planned_at = float("-inf")
+        self._planned_stamp = 0
+        self._now = Moment(float("-inf"), float("-inf"))
+        self._stopping = False
+        self._at_rest_since: float | None = None
+        self._closedness: float | None = None
+        self._lost = ""
+        self._losses = 0
+        self._report: tuple[Action, float] | None = None
+
+    # --- what comes in --------------------------------------------------------------------------------------
+
+    def activate(self, now: Moment) -> None:
+        """Commands may flow from now on, with growing authority."""
+        with self._lock:
+            self._arm.forget()
+            self._arm.safety.activate(now.ros)
+            self._stopping, self._lost, self._at_rest_since = False, "", None
+            self._closedness = None
+            self.machine.activate()
+
+    def deactivate(self, now: Moment) -> None:
+        """Ends the goal and brings the arm to rest."""
+        with self._lock:
+            self.machine.deactivate()
+            self._rest(now)
+
+    def joint_state(
+        self,
+        now: Moment,
+        stamp: float,
+        names: Sequence[str],
+        positions: Sequence[float],
+        velocities: Sequence[float],
+    ) -> None:
+        """Takes in one joint state of time ``stamp``, s. Raises JointStateRefusedError; see JointHistory.add."""
+        with self._lock:
+            before = self._joints.newest()
+            self._joints.add(stamp, names, positions, velocities)
+            if self._joints.newest() is not before:
+                self._joints_received = now.steady
+
+    def latent(self, now: Moment, stamp: int) -> None:
+        """Notes that a latent of the image of ``stamp``, ns, can be planned from."""
+        with self._lock:
+            if self._latents and stamp <= self._latents[-1]:
+                if stamp == self._latents[-1]:
+                    return
+                self._latents.clear()
+            self._latents.append(stamp)
+            self._latent_received = now.steady
+
+    def start_goal(self, sequence: GoalSequence[int], mpc: Mpc[LatentStamps, int]) -> None:
+        """Begins to pursue the goal that was announced to `machine`; ``mpc`` is not to be used elsewhere."""
+        with self._lock:
+            self._mpc = mpc
+            self._arm.safety.forget()
+            self._losses = 0
+            self.machine.start(sequence)
+
+    def locked(self) -> threading.RLock:
+        """The lock, for `with`, to use `machine` from outside."""
+        return self._lock
+
+    # --- the watchdog ---------------------------------------------------------------------------------------
+
+    def tick(self, now: Moment) -> None:
+        """To be called every few milliseconds: checks clocks and data, and stops the arm when it has to rest."""
+        with self._lock:
+            self._check_clock(now)
+            self._synchronise(now)
+            code, reason = self._why_not_ready(now)
+            self._forget_lost_arm(now)
+            if reason and self.machine.wants_step:
+                self.machine.hold(code, reason, now.steady, abort=self._losses > _LOSSES)
+            if self.machine.must_rest and self.machine.state is not State.REACHED:
+                self._rest(now)
+
+    def why_not_ready(self, now: Moment) -> str:
+        """What keeps the arm from being commanded now; empty when nothing does."""
+        with self._lock:
+            return self._why_not_ready(now)[1]
+
+    def _why_not_ready(self, now: Moment) -> tuple[ErrorCode, str]:
+        observation = self._observation(now)
+        stale = self._arm.safety.why_stale(observation)
+        if stale:
+            return ErrorCode.STALE_DATA, stale
+        if not self._arm.is_synchronised:
+            return ErrorCode.UNSAFE, self._lost or "waits for the arm to stand still"
+        return ErrorCode.UNSAFE, self._arm.safety.why_astray(observation)
+
+    def _check_clock(self, now: Moment) -> None:
+        jumped = now.ros < self._now.ros - self._arm.safety.config.max_joint_state_age
+        self._now = now
+        if not jumped:
+            return
+        # Stamps and commanded times belong to a past that no longer exists.
+        self._joints.clear()
+        self._latents.clear()
+        self._arm.forget()
+        self._arm.safety.activate(now.ros)
+        self._joints_received = self._latent_received = float("-inf")
+        self._at_rest_since, self._stopping = None, False
+
+    def _forget_lost_arm(self, now: Moment) -> None:
+        """An arm that is not where it was commanded has another master, an obstacle, or a new controller.
+
+        What its controller holds is unknown then, and a stop from where it should be would be a jump: it is sent
+        nothing, comes to rest at the end of its segment, and is found again there.
+        """
+        observation = self._observation(now)
+        if not self._arm.is_synchronised or self._arm.safety.why_stale(observation):
+            return
+        astray = self._arm.safety.why_astray(observation)
+        if astray:
+            self._lost = f"{astray} Waits for it to stand still."
+            self._losses += 1
+            self._arm.forget()
+            self._at_rest_since = None
+
+    def _synchronise(self, now: Moment) -> None:
+        """Takes over where the arm really is, once it stands still."""
+        newest = self._joints.newest()
+        if self._arm.is_synchronised or newest is None or not self._stands_still(newest, now):
+            return
+        self._arm.synchronise(newest.positions)
+        self._stopping, self._lost = False, ""
+
+    def _stands_still(self, newest: JointSample, now: Moment) -> bool:
+        """Whether fresh joint states have shown no motion for a while."""
+        fresh = now.steady - self._joints_received <= self._arm.safety.config.max_joint_state_age
+        if not fresh or np.max(np.abs(newest.velocities)) > self._config.rest_speed:
+            self._at_rest_since = None
+            return False
+        if self._at_rest_since is None:
+            self._at_rest_since = now.steady
+        return now.steady - self._at_rest_since >= _REST_SECONDS
+
+    def _rest(self, now: Moment) -> None:
+        if self._stopping or not self._arm.is_moving(now.ros):
+            return
+        verdict = self._arm.stop(now.ros)
+        if verdict.command is not None:
+            self._stopping = True
+            self._send(verdict.command, now)
+
+    # --- planning -------------------------------------------------------------------------------------------
+
+    def next_job(self, now: Moment) -> Job | None:
+        """The next action to plan; None when one is being planned, it is not time, data are stale, or no goal is there.
+
+        Each job has to be given back, to `conclude` or to `abandon`.
+        """
+        with self._lock:
+            sequence = self.machine.sequence
+            if (
+                self._planning
+                or not self.machine.wants_step
+                or sequence is None
+                or self._mpc is None
+                or not self._latents
+            ):
+                return None
+            if now.steady - self._planned_at < self._config.step_seconds or self._latents[-1] == self._planned_stamp:
+                return None
+            if self._why_not_ready(now)[1]:
+                return None
+            self._planned_at, self._planned_stamp = now.steady, self._latents[-1]
+            goal = self.machine.goal
+            is_first, self._planned_goal = goal != self._planned_goal, goal
+            self._planning = True
+            return Job(goal, sequence, self._mpc, self._context(), is_first)
+
+    def perform(self, job: Job, cost: CostFactory[LatentStamps, int]) -> Action | str:
+        """Plans: the action, or why there is none. Takes as long as the solver; holds no lock."""
+        if job.is_first:
+            job.mpc.reset()
+        try:
+            return job.mpc.step(job.observation, job.state, job.sequence, cost)
+        except (PlanningError, SolverError) as error:
+            return str(error)
+
+    def conclude(self, job: Job, action: Action | str, now: Moment, plan_seconds: float) -> None:
+        """Turns what `perform` returned into a command, unless the goal has changed meanwhile."""
+        with self._lock:
+            self._planning = False
+            if self.machine.goal != job.goal or not self.machine.wants_step:
+                return
+            if isinstance(action, str):
+                self.machine.hold(ErrorCode.PREDICTOR_FAILED, action, now.steady)
+                return
+            self._report = action, plan_seconds
+            if self.machine.observed(action.progress, action.energy):
+                self._command(job, action, now, plan_seconds)
+
+    def abandon(self, reason: str) -> None:
+        """Gives the goal up because of a fault in the program."""
+        with self._lock:
+            self._planning = False
+            self.machine.abort(ErrorCode.UNSAFE, reason)
+
+    def _command(self, job: Job, action: Action, now: Moment, plan_seconds: float) -> None:
+        observation = self._observation(now, action.energy, action.surprise)
+        verdict = self._arm.toward(job.state, action.values, action.closedness, observation)
+        if verdict.command is None:
+            stale = bool(self._arm.safety.why_stale(observation))
+            code = ErrorCode.STALE_DATA if stale else ErrorCode.UNSAFE
+            self.machine.hold(code, verdict.reason, now.steady, verdict.abort)
+            return
+        self._stopping = False
+        self._send(verdict.command, now)
+        self.machine.stepped()
+        progress = action.progress
+        self._outputs.step_taken(
+            StepReport(job.goal, self.machine.steps, progress.sub_goal, action.energy, action.values, plan_seconds)
+        )
+
+    def _send(self, command: ApprovedCommand, now: Moment) -> None:
+        if self._config.dry_run:
+            return
+        self._outputs.send_arm(command)
+        self._arm.commit(command, now.ros)
+        if command.closedness is not None and command.closedness != self._closedness:
+            self._closedness = command.closedness
+            self._outputs.send_gripper(command.closedness)
+
+    def _context(self) -> LatentStamps:
+        """The newest latent and, for models that want more, those nearest to whole control periods before it."""
+        newest, known = self._latents[-1], list(self._latents)
+        wanted = [
+            newest - round(index * self._config.context_seconds * NANOSECONDS)
+            for index in range(self._config.context_frames)
+        ]
+        stamps = tuple(sorted({_nearest(known, time) for time in wanted}))
+        return LatentStamps(stamps, np.array([self._state_at(stamp / NANOSECONDS) for stamp in stamps]))
+
+    def _state_at(self, time: float) -> Vector:
+        sample = self._joints.at(time)
+        if sample is None:
+            raise PlanningError("joint_states: none came yet")
+        return self._kinematics.state(sample.positions, sample.closedness)
+
+    def _observation(self, now: Moment, energy: float = float("nan"), surprise: float = float("nan")) -> Observation:
+        newest = self._joints.newest()
+        nowhere = np.full(len(self._kinematics.joint_names), np.nan)
+        measured = nowhere if newest is None else newest.positions
+        known = newest is not None and self._arm.is_synchronised
+        desired = self._arm.desired(newest.time).position if known and newest is not None else measured
+        return Observation(
+            now.ros,
+            measured,
+            desired,
+            self._image_age(now),
+            now.steady - self._latent_received,
+            self._joint_state_age(now),
+            energy,
+            surprise,
+        )
+
+    def _image_age(self, now: Moment) -> float:
+        return now.ros - self._latents[-1] / NANOSECONDS if self._latents else float("inf")
+
+    def _joint_state_age(self, now: Moment) -> float:
+        newest = self._joints.newest()
+        if newest is None:
+            return float("inf")
+        # The older of both: simulated time that stands still, and stamps that do.
+        return max(now.ros - newest.time, now.steady - self._joints_received)
+
+    # --- what is seen ---------------------------------------------------------------------------------------
+
+    def status(self, now: Moment) -> Status:
+        """What goes on."""
+        with self._lock:
+            action, plan_seconds = self._report or (None, float("nan"))
+            sequence = self.machine.sequence
+            machine = self.machine
+            return Status(
+                state=machine.state,
+                reason=machine.reason,
+                step=machine.steps,
+                sub_goal=sequence.index if sequence else 0,
+                sub_goals=len(sequence.goals) if sequence else 0,
+                energy=action.energy if action else float("nan"),
+                predicted_energy=action.predicted_energy if action else float("nan"),
+                surprise=action.surprise if action else float("nan"),
+                plan_seconds=plan_seconds,
+                image_age=_known(self._image_age(now)),
+                joint_state_age=_known(self._joint_state_age(now)),
+                action=tuple(action.values) if action and action.outcome is Outcome.PURSUING else (),
+            )
+
+
+# An arm that is lost more often while one goal is pursued is blocked.
+_LOSSES = 3
+# An arm that has not moved for so long stands still, s.
+_REST_SECONDS = 0.2
+
+
+def _nearest(stamps: Sequence[int], wanted: int) -> int:
+    return min(stamps, key=lambda stamp: abs(stamp - wanted))
+
+
+def _known(age: float) -> float:
+    return age if np.isfinite(age) else float("nan")
