@@ -47,11 +47,14 @@ def write_tensors(path: Path, slots: Mapping[str, TensorSlot], metadata: Mapping
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        file.write(_header(slots, metadata))
-        for slot in slots.values():
-            file.write(_raw_bytes(slot.read().to(slot.dtype)))
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(_header(slots, metadata))
+            for slot in slots.values():
+                file.write(_raw_bytes(slot.read().to(slot.dtype)))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _header(slots: Mapping[str, TensorSlot], metadata: Mapping[str, str]) -> bytes:

@@ -17,6 +17,7 @@ from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.checkpoint import PARTS, CheckpointError, load_part, load_statistics, open_world_model
 from jepa_world_model.energy import latent_distance
 from jepa_world_model.model_card import Distance, ModelCard
+from jepa_world_model.official_checkpoints import is_official, official_version, open_official
 from jepa_world_model.rollout import CachedRollout, RolloutInputs, bytes_per_candidate, in_parts, memory_budget
 from jepa_world_model.vision_transformer import VisionTransformer
 
@@ -56,10 +57,10 @@ class WorldModel:
         dtype: str | torch.dtype = "float32",
         parts: Collection[str] = PARTS,
     ) -> WorldModel:
-        """Load a checkpoint of this package.
+        """Load a checkpoint of this package, or a released file that tells its shape.
 
         Args:
-            path_or_name: a ``.safetensors`` file, or the name of one in ``models/checkpoints``.
+            path_or_name: a ``.safetensors`` file, the name of one in ``models/checkpoints``, or an official ``.pt``.
             device: such as "cpu" or "cuda".
             dtype: "float32", "bfloat16" or "float16".
             parts: which of "encoder" and "predictor" to load; a node that only encodes leaves the predictor on disk.
@@ -71,9 +72,20 @@ class WorldModel:
         device, dtype = torch.device(device), _parse_dtype(dtype)
         if unknown := set(parts) - set(PARTS):
             raise ValueError(f"expected parts of {list(PARTS)}, got {sorted(unknown)}")
+        if is_official(Path(path_or_name)):
+            return cls._load_official(Path(path_or_name), device, dtype, parts)
         file = open_world_model(path_or_name)
         encoder, predictor = (load_part(file, part, device, dtype) if part in parts else None for part in PARTS)
         return cls(file.card, encoder, predictor, load_statistics(file, device), device, dtype)
+
+    @classmethod
+    def _load_official(
+        cls, path: Path, device: torch.device, dtype: torch.dtype, parts: Collection[str]
+    ) -> WorldModel:
+        official = open_official(path)
+        encoder = official.load("encoder", device, dtype) if "encoder" in parts else None
+        predictor = official.load("action_predictor", device, dtype) if "predictor" in parts else None
+        return cls(official.card(path.stem, official_version(path)), encoder, predictor, None, device, dtype)
 
     @torch.inference_mode()
     def encode(self, frames: NDArray[np.uint8]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from jepa_world_model.action_predictor import ActionPredictorConfig
 from jepa_world_model.masked_predictor import MaskedPredictorConfig
 from jepa_world_model.official_checkpoints import NetworkShapes
 from jepa_world_model.vision_transformer import EncoderConfig
+
+# Modules of this folder that several of its tests share.
+sys.path.insert(0, str(Path(__file__).parent))
 
 GOLDEN_FOLDER = Path(os.environ.get("JEPA_GOLDEN", Path(__file__).resolve().parents[3] / "shared" / "golden"))
 

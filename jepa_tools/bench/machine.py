@@ -1,0 +1,61 @@
+"""What a benchmark says about the machine: what it is, and how fast it multiplies matrices."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_MATRIX_SIZE = 1024
+_MATRIX_SIZE_CUDA = 8192
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Processor or graphics card, threads and versions."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "load_at_start": os.getloadavg()[0],
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until ``device`` has done what it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(function: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one call, its work on the device included."""
+    synchronize(device)
+    started = time.perf_counter()
+    function()
+    synchronize(device)
+    return time.perf_counter() - started
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 7) -> float:
+    """Floating-point operations per second of a large square product, median of ``repeats``."""
+    size = _MATRIX_SIZE_CUDA if device.type == "cuda" else _MATRIX_SIZE
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    for _ in range(2):
+        left @ right
+    seconds = [seconds_of(lambda: left @ right, device) for _ in range(repeats)]
+    return 2.0 * size**3 / statistics.median(seconds)

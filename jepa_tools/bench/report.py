@@ -1,0 +1,41 @@
+"""A benchmark's result: a table for people and a JSON file for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Rows under the names of their entries, right-aligned."""
+    names = list(rows[0])
+    cells = [names] + [[_text(row.get(name, "")) for name in names] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    print(title)
+    for line in cells:
+        print("  " + "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value)
+
+
+def write_report(path: Path, config: Any, machine: Mapping[str, Any], results: Mapping[str, Any]) -> Path:
+    """Write configuration, machine, command and results as JSON."""
+    report = {
+        "command": " ".join(["jepa", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": dict(machine),
+        "config": asdict(config),
+        "results": dict(results),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2, default=str) + "\n")
+    return path
