@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from jepa_common.resources import share_folder
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.model_card import ModelCard
@@ -137,10 +138,10 @@ def _update_index(path: Path, entry: dict[str, str]) -> None:
 
 
 def checkpoint_folders() -> list[Path]:
-    """Where checkpoints are looked for by name: the source tree's, then those of installed workspaces."""
-    installed = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    folders = [Path(__file__).resolve().parents[1] / "models" / "checkpoints"]
-    return folders + [prefix / "share" / "jepa_ros" / "models" / "checkpoints" for prefix in installed]
+    """Where checkpoints are looked for by name: this installation's, then those of sourced workspaces."""
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    sourced = [Path(prefix, "share", "jepa_ros") for prefix in prefixes if prefix]
+    return [share / "models" / "checkpoints" for share in (share_folder(), *sourced)]
 
 
 def find_checkpoint(path_or_name: str | Path) -> Path:
