@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from jepa_tools.bench.machine import describe_machine, seconds_of
+from jepa_tools.bench.machine import Timing, describe_machine
 from jepa_tools.bench.models import ModelShape, random_world_model
 from jepa_tools.bench.report import print_table, write_report
 from jepa_world_model.world_model import WorldModel
@@ -67,12 +66,12 @@ def _row(config: EncodeBench, model: WorldModel, batch: int) -> dict[str, Any]:
     frames = generator.integers(0, 256, (batch, config.height, config.width, 3), dtype=np.uint8)
     for _ in range(3):
         model.encode(frames)
-    whole = [seconds_of(lambda: model.encode(frames), model.device) for _ in range(config.repeats)]
-    resize = [seconds_of(lambda: model.card.preprocess(frames), model.device) for _ in range(config.repeats)]
-    median = statistics.median(whole)
+    whole = Timing.median([Timing.of(lambda: model.encode(frames), model.device) for _ in range(config.repeats)])
+    resize = [Timing.of(lambda: model.card.preprocess(frames), model.device) for _ in range(config.repeats)]
     return {
         "frames": batch,
-        "median ms": 1e3 * median,
-        "of it resizing ms": 1e3 * statistics.median(resize),
-        "frames/s": batch / median,
+        "median ms": 1e3 * whole.wall,
+        "core ms": 1e3 * whole.cores,
+        "of it resizing, core ms": 1e3 * Timing.median(resize).cores,
+        "frames/s": batch / whole.wall,
     }

@@ -6,7 +6,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +43,35 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds_of(function: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call, its work on the device included."""
-    synchronize(device)
-    started = time.perf_counter()
-    function()
-    synchronize(device)
-    return time.perf_counter() - started
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of a call: on the clock, and of all cores together. On a shared machine only the second means much."""
+
+    wall: float
+    cores: float
+
+    @classmethod
+    def of(cls, function: Callable[[], object], device: torch.device) -> Timing:
+        """Time one call, its work on the device included."""
+        synchronize(device)
+        wall, cores = time.perf_counter(), time.process_time()
+        function()
+        synchronize(device)
+        return cls(time.perf_counter() - wall, time.process_time() - cores)
+
+    @classmethod
+    def median(cls, timings: Sequence[Timing]) -> Timing:
+        """Medians of both."""
+        return cls(*(statistics.median(getattr(timing, name) for timing in timings) for name in ("wall", "cores")))
+
+    def busy(self, device: torch.device) -> float:
+        """Seconds in which the hardware worked on the call: of the graphics card, or of the cores."""
+        return self.wall if device.type == "cuda" else self.cores
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 7) -> float:
-    """Floating-point operations per second of a large square product, median of ``repeats``."""
+def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 9) -> float:
+    """Floating-point operations of a large square product per busy second (per core on a CPU), median."""
     size = _MATRIX_SIZE_CUDA if device.type == "cuda" else _MATRIX_SIZE
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    for _ in range(2):
-        left @ right
-    seconds = [seconds_of(lambda: left @ right, device) for _ in range(repeats)]
-    return 2.0 * size**3 / statistics.median(seconds)
+    timings = [Timing.of(lambda: left @ right, device) for _ in range(repeats)]
+    return 2.0 * size**3 / Timing.median(timings).busy(device)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
+import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from jepa_planner.solvers.base import Plan
+from jepa_planner.solvers.base import Cost, Plan
 from jepa_planner.solvers.cem import CemConfig, CemSolver
 from jepa_planner.solvers.factory import SolverConfig
-from jepa_tools.bench.machine import describe_machine, matmul_rate, seconds_of
+from jepa_tools.bench.machine import Timing, describe_machine, matmul_rate
 from jepa_tools.bench.models import ModelShape, random_world_model
 from jepa_tools.bench.problems import OurCost, PlanningProblem, random_problems, simulated_problems
 from jepa_tools.bench.published_loop import PublishedCost
@@ -20,8 +20,8 @@ from jepa_tools.bench.report import print_table, write_report
 from jepa_world_model.action_predictor import ActionPredictorConfig
 from jepa_world_model.world_model import WorldModel
 
-_REFERENCE_SAMPLES, _REFERENCE_ITERATIONS = 800, 10
 _GIGA = 1e9
+OURS, PUBLISHED = "ours", "published loop"
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class PlanBench:
         repeats: plans timed on each side.
         rate: plans per second; 0 leaves the time budget out.
         problems: start and goal pairs that the time budget is tried on.
+        thorough_samples: candidates per iteration of the plan that the time budget is compared with.
+        thorough_iterations: iterations of that plan; both defaults are the paper's.
         dtype: of our side; the published loop runs in float32.
         device: cpu or cuda.
         threads: of the CPU; 0 leaves it to torch.
@@ -57,6 +59,8 @@ class PlanBench:
     repeats: int = 5
     rate: float = 0.0
     problems: int = 5
+    thorough_samples: int = 800
+    thorough_iterations: int = 10
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
     threads: int = 0
@@ -100,53 +104,56 @@ def compare(
     """Time both sides, alternating, and print their table."""
     if model.predictor is None or reference.predictor is None:
         raise ValueError(f"{config.model} holds no predictor; planning needs one")
-    costs: dict[str, Any] = {"ours": OurCost(model, problem)}
+    costs: dict[str, Cost] = {OURS: OurCost(model, problem)}
     if config.published:
-        costs["published loop"] = PublishedCost(reference.predictor, problem, reference.device)
-    seconds = _alternate(config, costs, model.device)
-    rates = {name: matmul_rate(model.device, _dtype_of(name, config)) for name in costs}
+        costs[PUBLISHED] = PublishedCost(reference.predictor, problem, reference.device)
+    timings = _alternate(config, costs, model.device)
+    shape, frames = model.predictor.config, config.frames
     operations = {
-        "ours": config.samples * config.horizon * step_operations(model.predictor.config, config.frames, 1),
-        "published loop": config.samples
-        * sum(
-            step_operations(model.predictor.config, 0, config.frames + step) for step in range(config.horizon)
-        ),
+        OURS: config.horizon * step_operations(shape, frames, 1),
+        PUBLISHED: sum(step_operations(shape, 0, frames + step) for step in range(config.horizon)),
     }
-    rows = []
-    for name in costs:
-        median = statistics.median(seconds[name])
-        done = operations[name] * config.iterations
-        rows.append(
-            {
-                "loop": name,
-                "dtype": str(_dtype_of(name, config)).removeprefix("torch."),
-                "median ms": 1e3 * median,
-                "rollouts/s": config.samples * config.iterations / median,
-                "GFLOP/s": done / median / _GIGA,
-                "matmul GFLOP/s": rates[name] / _GIGA,
-                "share of matmul": done / median / rates[name],
-            }
-        )
+    rows = [_row(config, name, timings[name], operations[name], model.device) for name in costs]
     if config.published:
-        rows[0]["times faster"] = statistics.median(seconds["published loop"]) / statistics.median(seconds["ours"])
-        rows[0]["largest energy difference"] = _largest_energy_difference(config, costs)
+        rows[0] |= _comparison(timings, _largest_energy_difference(config, costs))
     title = f"{model.card.model_id}: {config.samples} samples x {config.iterations}, horizon {config.horizon}"
     print_table(title, rows)
     return rows
 
 
-def _dtype_of(name: str, config: PlanBench) -> torch.dtype:
-    return getattr(torch, config.dtype) if name == "ours" else torch.float32
+def _row(config: PlanBench, name: str, timing: Timing, operations: int, device: torch.device) -> dict[str, Any]:
+    dtype = getattr(torch, config.dtype) if name == OURS else torch.float32
+    rate, rollouts = matmul_rate(device, dtype), config.samples * config.iterations
+    achieved = operations * rollouts / timing.busy(device)
+    return {
+        "loop": name,
+        "dtype": str(dtype).removeprefix("torch."),
+        "median ms": 1e3 * timing.wall,
+        "core ms": 1e3 * timing.cores,
+        "rollouts/s": rollouts / timing.wall,
+        "GFLOP/s busy": achieved / _GIGA,
+        "matmul GFLOP/s busy": rate / _GIGA,
+        "share of matmul": achieved / rate,
+    }
 
 
-def _alternate(config: PlanBench, costs: dict[str, Any], device: torch.device) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in costs}
+def _comparison(timings: dict[str, Timing], difference: float) -> dict[str, float]:
+    return {
+        "times faster": timings[PUBLISHED].wall / timings[OURS].wall,
+        "times fewer core ms": timings[PUBLISHED].cores / timings[OURS].cores,
+        "largest energy difference": difference,
+    }
+
+
+def _alternate(config: PlanBench, costs: dict[str, Cost], device: torch.device) -> dict[str, Timing]:
+    """Medians of planning with each cost; the sides take turns, so that both see the same machine."""
+    timings: dict[str, list[Timing]] = {name: [] for name in costs}
     for repeat in range(config.repeats + 1):
         for name, cost in costs.items():
-            taken = seconds_of(lambda cost=cost: _solver(config).solve(cost), device)  # type: ignore[misc]
+            timing = Timing.of(functools.partial(_solver(config).solve, cost), device)
             if repeat:  # the first round warms up
-                seconds[name].append(taken)
-    return seconds
+                timings[name].append(timing)
+    return {name: Timing.median(taken) for name, taken in timings.items()}
 
 
 def _solver(config: PlanBench) -> CemSolver:
@@ -160,7 +167,7 @@ def _solver(config: PlanBench) -> CemSolver:
     return CemSolver(settings, SolverConfig().bounds())
 
 
-def _largest_energy_difference(config: PlanBench, costs: dict[str, Any]) -> float:
+def _largest_energy_difference(config: PlanBench, costs: dict[str, Cost]) -> float:
     generator = torch.Generator().manual_seed(config.seed)
     actions = 0.05 * torch.randn(config.samples, config.horizon, 7, generator=generator).numpy()
     energies = [cost(actions) for cost in costs.values()]
@@ -178,12 +185,12 @@ def step_operations(config: ActionPredictorConfig, cached_frames: int, new_frame
 
 
 def time_budget(config: PlanBench, model: WorldModel) -> list[dict[str, Any]]:
-    """Energy reached within one control period against that of the paper's 800 x 10, on the same problems."""
+    """Energy reached within one control period against that of a thorough plan, on the same problems."""
     if config.model:
         problems = simulated_problems(model, config.problems, config.seed)
     else:
         problems = random_problems(model, config.problems, config.frames, config.seed)
-    full = replace(config, samples=_REFERENCE_SAMPLES, iterations=_REFERENCE_ITERATIONS, elites=10)
+    full = replace(config, samples=config.thorough_samples, iterations=config.thorough_iterations, elites=10)
     budget = 1.0 / config.rate
     _solver(config).solve(OurCost(model, problems[0]))  # warms up
     rows = []
@@ -192,7 +199,7 @@ def time_budget(config: PlanBench, model: WorldModel) -> list[dict[str, Any]]:
         still = float(cost(torch.zeros(1, config.horizon, 7).numpy())[0])
         quick, thorough = _solver(config).solve(cost, deadline=budget), _solver(full).solve(cost)
         rows.append({"problem": index, "hold still": still, **_plan_cells("in time", quick, cost)})
-        rows[-1] |= _plan_cells("800 x 10", thorough, cost)
+        rows[-1] |= _plan_cells(f"{full.samples} x {full.iterations}", thorough, cost)
     print_table(f"{config.rate:g} Hz: {1e3 * budget:.0f} ms per plan of {config.samples} samples", rows)
     return rows
 

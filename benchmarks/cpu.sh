@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Every CPU benchmark of this folder. On two idle cores it takes about a quarter of an hour.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+jepa=${JEPA:-jepa}
+threads=${THREADS:-2}
+
+$jepa bench plan --threads "$threads" --repeats 15 --rate 30 --out benchmarks/plan_small.json
+for horizon in 1 4; do
+  for dtype in float32 bfloat16; do
+    $jepa bench plan --shape middle --samples 16 --iterations 2 --horizon "$horizon" --dtype "$dtype" \
+      --threads "$threads" --repeats 5 --out "benchmarks/plan_middle_h${horizon}_${dtype}.json"
+  done
+done
+$jepa bench encode --threads "$threads" --out benchmarks/encode_small.json
+$jepa bench encode --shape middle --batches 1 --threads "$threads" --out benchmarks/encode_middle.json
