@@ -81,6 +81,32 @@ class _DifferentiableHeldGripper(_HeldGripper):
         return self._differentiable.energies(held)
 
 
+def in_units_of(cost: Cost, units: Array) -> Cost:
+    """``cost`` for actions that come in ``units`` [7]: a search within fixed bounds becomes as wide as the units say.
+
+    Keeps the gradients of a DifferentiableCost.
+    """
+    return _DifferentiableUnits(cost, units) if isinstance(cost, DifferentiableCost) else _Units(cost, units)
+
+
+class _Units:
+    def __init__(self, cost: Cost, units: Array) -> None:
+        self._cost = cost
+        self._units = units
+
+    def __call__(self, actions: Array) -> Array:
+        return self._cost((actions * self._units).astype(np.float32))
+
+
+class _DifferentiableUnits(_Units):
+    def __init__(self, cost: DifferentiableCost, units: Array) -> None:
+        super().__init__(cost, units)
+        self._differentiable = cost
+
+    def energies(self, actions: torch.Tensor) -> torch.Tensor:
+        return self._differentiable.energies(actions * actions.new_tensor(self._units))
+
+
 def add_effort(cost: Cost, weight: float, scale: Array) -> Cost:
     """``cost`` plus ``weight`` times the squared action in units of ``scale`` [7], mean over the horizon.
 

@@ -5,16 +5,24 @@ The planner node and the in-process evaluator use the same `Mpc`; only the cost 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from jepa_planner.cost import Assessment, CostFactory, GoalCost, add_effort, hold_gripper, with_gripper_change
+from jepa_planner.cost import (
+    Assessment,
+    CostFactory,
+    GoalCost,
+    add_effort,
+    hold_gripper,
+    in_units_of,
+    with_gripper_change,
+)
 from jepa_planner.goals import GoalSequence, Outcome, Progress
 from jepa_planner.gripper import GripperConfig, GripperHysteresis
-from jepa_planner.solvers.base import ACTION_DIM, GRIPPER, Array, Cost, IterationCallback, Plan, Solver
+from jepa_planner.solvers.base import ACTION_DIM, GRIPPER, TRANSLATION, Array, Cost, IterationCallback, Plan, Solver
 from jepa_planner.solvers.icem import shift
 
 ObservationT = TypeVar("ObservationT")
@@ -28,18 +36,32 @@ class MpcConfig:
     plan_seconds: time for one plan, s; 0 lets the solver finish.
     warm_start: begin at the previous plan, shifted by one step.
     effort_weight: energy per squared action at the bounds; 0 plans by the goal alone.
+    energy_per_meter: slope of the energy over the distance to the goal, from the model's card. With it the search is
+        as wide as the goal seems far: wide enough to see past flat stretches, narrow enough to be exact at the end.
+        0 always searches the whole bounds.
+    narrowest_search: least width of that search, m.
+    longest_step: longest translation that one step carries out, m; the rest of a longer plan starts the next search.
+        0 carries out all of it.
     gripper: hysteresis on a planned gripper; a sub-goal's own gripper command is taken as it is.
     """
 
     plan_seconds: float = 0.2
     warm_start: bool = True
     effort_weight: float = 0.0
+    energy_per_meter: float = 0.0
+    narrowest_search: float = 0.03
+    longest_step: float = 0.0
     gripper: GripperConfig = field(default_factory=GripperConfig)
 
     def __post_init__(self) -> None:
         if not self.plan_seconds >= 0 or not self.effort_weight >= 0:
             raise ValueError(
                 f"plan_seconds and effort_weight cannot be negative, got {self.plan_seconds} and {self.effort_weight}"
+            )
+        if not min(self.energy_per_meter, self.longest_step) >= 0 or not self.narrowest_search > 0:
+            raise ValueError(
+                "energy_per_meter and longest_step cannot be negative and narrowest_search must be positive, got "
+                f"{self.energy_per_meter}, {self.longest_step} and {self.narrowest_search}"
             )
 
 
@@ -103,7 +125,7 @@ class Mpc(Generic[ObservationT, GoalT]):
         bound, assessment, progress = self._advance(observation, checked, goal, cost)
         if progress.outcome is not Outcome.PURSUING:
             return Action(np.zeros(ACTION_DIM), None, progress, assessment.energy, assessment.surprise)
-        plan = self._plan(bound, checked, goal.current.gripper)
+        plan = self._plan(bound, checked, goal.current.gripper, assessment.energy)
         return self._act(plan, checked, goal.current.gripper, assessment, progress)
 
     def _advance(
@@ -123,15 +145,38 @@ class Mpc(Generic[ObservationT, GoalT]):
             advanced = True
             self.reset()
 
-    def _plan(self, cost: Cost, state: Array, held_gripper: float | None) -> Plan:
+    def _plan(self, cost: Cost, state: Array, held_gripper: float | None, energy: float) -> Plan:
         scale = np.abs(self._solver.bounds.high)
         priced = add_effort(cost, self._config.effort_weight, scale)
         if held_gripper is not None:
             priced = hold_gripper(priced, held_gripper - state[GRIPPER])
-        warm_start = self._warm_start if self._config.warm_start else None
-        plan = self._solver.solve(priced, warm_start, self._config.plan_seconds or None, self._on_iteration)
-        self._warm_start = shift(plan.actions)
-        return plan
+        units = self._search_units(energy)
+        warm_start = None if not self._config.warm_start or self._warm_start is None else self._warm_start / units
+        deadline = self._config.plan_seconds or None
+        plan = self._solver.solve(in_units_of(priced, units), warm_start, deadline, self._on_iteration)
+        return replace(plan, actions=plan.actions * units)
+
+    def _search_units(self, energy: float) -> Array:
+        """Units [7] of the actions that the solver searches: translations shrink with the distance to the goal."""
+        units = np.ones(ACTION_DIM)
+        bounds, slope = self._solver.bounds, self._config.energy_per_meter
+        longest = bounds.translation_norm or max(bounds.high[TRANSLATION])
+        if slope > 0 and longest > self._config.narrowest_search:
+            units[TRANSLATION] = np.clip(energy / slope, self._config.narrowest_search, longest) / longest
+        return units
+
+    def _carry_out(self, plan: Plan) -> Array:
+        """The part [7] of the plan's first action that this step carries out; keeps the rest as the warm start."""
+        first = np.array(plan.actions[0], dtype=np.float64)
+        length = float(np.linalg.norm(first[TRANSLATION]))
+        longest = self._config.longest_step or np.inf
+        if length <= longest:
+            self._warm_start = shift(plan.actions)
+            return first
+        share = np.ones(ACTION_DIM)
+        share[:GRIPPER] = longest / length
+        self._warm_start = np.concatenate([(first * (1 - share))[None], plan.actions[1:]])
+        return first * share
 
     def _act(
         self,
@@ -143,7 +188,7 @@ class Mpc(Generic[ObservationT, GoalT]):
     ) -> Action:
         closedness = held_gripper if held_gripper is not None else self._planned_closedness(plan, state)
         change = 0.0 if closedness is None else closedness - state[GRIPPER]
-        values = np.asarray(with_gripper_change(plan.actions, change)[0], dtype=np.float64)
+        values = with_gripper_change(self._carry_out(plan)[None], change)[0]
         return Action(values, closedness, progress, assessment.energy, assessment.surprise, plan.energy, plan)
 
     def _planned_closedness(self, plan: Plan, state: Array) -> float | None:

@@ -305,7 +305,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         if self._loop is None:
             return
         solver = make_solver(settings.solver.solver_config(self._card))
-        mpc: Mpc[LatentStamps, int] = Mpc(settings.mpc_config(), solver, self._keep_iteration)
+        mpc: Mpc[LatentStamps, int] = Mpc(settings.mpc_config(self._card), solver, self._keep_iteration)
         self._loop.start_goal(GoalSequence(goals, config), mpc)
         self.get_logger().info(f"pursues {len(goals)} goal image(s), tolerance {config.tolerance:.4g}")
 

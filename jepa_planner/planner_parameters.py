@@ -275,9 +275,13 @@ class PlannerParameters:
             dry_run=self.dry_run,
         )
 
-    def mpc_config(self) -> MpcConfig:
-        """How one action is planned."""
+    def mpc_config(self, card: ModelCard) -> MpcConfig:
+        """How one action is planned with the model of ``card``."""
         gripper = GripperConfig(self.goal.close_above, self.goal.open_below, self.goal.gripper_dwell_steps)
         return MpcConfig(
-            plan_seconds=self.solver.plan_seconds, effort_weight=self.solver.effort_weight, gripper=gripper
+            plan_seconds=self.solver.plan_seconds,
+            effort_weight=self.solver.effort_weight,
+            energy_per_meter=card.energy_per_meter or 0.0,
+            longest_step=self.safety.max_step,
+            gripper=gripper,
         )

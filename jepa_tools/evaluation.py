@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from jepa_sim.expert import ScriptedExpert
 from jepa_sim.task_names import REACH
 from jepa_sim.tasks import Goal, Task, TaskEpisode, TaskError
 from jepa_tools.model_cost import FrameMemory, ModelCosts
+from jepa_world_model.model_card import ModelCard
 from jepa_world_model.world_model import WorldModel
 
 Vector = NDArray[np.float64]
@@ -129,23 +130,30 @@ class ControlConfig:
     """Planning in process with what the planner node uses.
 
     Attributes:
-        solver: the search.
+        solver: the search; a max_step of 0 is the model card's.
         mpc: the receding horizon. No deadline by default, so that results do not depend on the machine's speed.
-        goals: when a goal is over.
+        goals: when a goal is over; a tolerance of 0 is the model card's.
     """
 
-    solver: SolverConfig = field(default_factory=SolverConfig)
-    mpc: MpcConfig = field(default_factory=lambda: MpcConfig(plan_seconds=0.0))
+    solver: SolverConfig = field(default_factory=lambda: SolverConfig(max_step=0.0))
+    mpc: MpcConfig = field(default_factory=lambda: MpcConfig(plan_seconds=0.0, longest_step=0.075))
     goals: GoalConfig = field(default_factory=GoalConfig)
+
+    def with_card(self, card: ModelCard) -> ControlConfig:
+        """The same with the values that are left to the model card filled in."""
+        solver = replace(self.solver, max_step=self.solver.max_step or card.max_step_m)
+        goals = replace(self.goals, tolerance=self.goals.tolerance or card.reach_energy or 0.0)
+        mpc = replace(self.mpc, energy_per_meter=self.mpc.energy_per_meter or card.energy_per_meter or 0.0)
+        return replace(self, solver=solver, mpc=mpc, goals=goals)
 
 
 class ModelController:
     """The receding-horizon planner on a world model, from pictures alone: as the nodes do it, without ROS."""
 
     def __init__(self, model: WorldModel, config: ControlConfig) -> None:
-        self._model, self._config = model, config
+        self._model, self._config = model, config.with_card(model.card)
         self._memory, self._costs = FrameMemory(model), ModelCosts(model)
-        self._mpc = Mpc(config.mpc, make_solver(config.solver))
+        self._mpc = Mpc(config.mpc, make_solver(self._config.solver))
         self._goals: GoalSequence | None = None
         self._plan_seconds: list[float] = []
 
