@@ -24,6 +24,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 GOLDEN_FOLDER = Path(os.environ.get("JEPA_GOLDEN", Path(__file__).resolve().parents[3] / "shared" / "golden"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker of long runs."""
+    config.addinivalue_line("markers", "long: takes minutes; runs with `pytest -m long` only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips long runs unless they are asked for."""
+    if "long" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="a long run: pytest -m long"))
+
+
 @dataclass(frozen=True)
 class Golden:
     """Arrays and shapes of one golden file, beside its checkpoint."""
