@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from jepa_sim.camera_view import is_in_view
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.expert import (
     ExpertConfig,
@@ -223,6 +224,8 @@ class ReachTask(Task):
         for position in _places(environment, generator, (0.02, 0.02, 0.03)):
             if not self._is_free(position, environment) or not _is_between(position, state[:3], self.config):
                 continue
+            if not _shows_hand(environment, position):
+                continue
             solution = environment.kinematics.solve(position, rotation, joints, iterations=100)
             if solution.position_error < _REACHED:
                 return ToolPose(position, rotation, solution.positions)
@@ -233,6 +236,12 @@ class ReachTask(Task):
             return True
         centers = environment.object_positions().values()
         return all(np.linalg.norm(position[:2] - center[:2]) > self.config.tool_clearance for center in centers)
+
+
+def _shows_hand(environment: TableEnvironment, position: Vector) -> bool:
+    """Whether a picture of the goal would show fingers and hand: one that does not says nothing about the goal."""
+    camera = environment.config.scene.camera
+    return all(is_in_view(camera, position + np.array([0.0, 0.0, height])) for height in (0.0, _HAND_LENGTH))
 
 
 class ObjectTask(Task):
@@ -409,6 +418,7 @@ def make_task(name: str, config: TaskConfig = TaskConfig()) -> Task:
 
 
 # Inverse kinematics is this exact where the arm really reaches, m.
+_HAND_LENGTH = 0.10  # from the fingertips to the hand, m
 _REACHED = 1e-3
 _ATTEMPTS = 500
 
