@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -44,7 +45,7 @@ class CollectConfig:
         episodes: how many; a multiple of `shard_episodes`, or the last shard is shorter.
         frames: per episode, one control period apart.
         seed: of the first episode; the next ones follow. Datasets with overlapping seeds share episodes.
-        workers: processes; 0 takes one per processor that this process may use.
+        workers: processes; 0 takes one per processor that this process may use, 1 works in this very process.
         image_size: side of the stored square images, pixels.
         render_size: side of the rendered image, as the camera gives it; reduced by area averaging.
         shard_episodes: episodes per file.
@@ -128,8 +129,10 @@ def collect_episodes(config: CollectConfig, progress: bool = True) -> Path:
     total = sum(shard.episodes for shard in shards)
     with tqdm(total=total, desc="collect", unit="episode", disable=not progress) as bar:
         bar.update(total - sum(shard.episodes for shard in missing))
-        if missing:
-            _collect_shards(config, missing, bar)
+        if config.workers == 1:
+            _collect_here(config, missing, bar)
+        elif missing:
+            _collect_in_processes(config, missing, bar)
     return config.out
 
 
@@ -193,17 +196,48 @@ def _write_complete(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-# --- the processes ------------------------------------------------------------------------------------------
+# --- the work -----------------------------------------------------------------------------------------------
 
 
-def _collect_shards(config: CollectConfig, shards: Sequence[Shard], bar: Any) -> None:
+def _collect_shard(config: CollectConfig, shard: Shard, on_episode: Callable[[], bool]) -> None:
+    """Makes one file; gives up without it as soon as `on_episode`, called after every episode, returns False."""
+    episodes = []
+    with TableEnvironment(config.environment) as environment:
+        for seed in range(shard.first_seed, shard.first_seed + shard.episodes):
+            episodes.append(record_episode(environment, seed, config))
+            if not on_episode():
+                return
+    _write_complete(shard.path(config.out), lambda path: _write_shard(path, episodes))
+
+
+def _write_shard(path: Path, episodes: Sequence[Episode]) -> None:
+    states = np.stack([episode.states for episode in episodes])
+    np.savez(
+        path,
+        images=np.stack([episode.images for episode in episodes]),
+        states=states.astype(np.float32),
+        actions=difference(states[:, :-1], states[:, 1:]).astype(np.float32),
+        objects=np.stack([episode.objects for episode in episodes]),
+    )
+
+
+def _collect_here(config: CollectConfig, shards: Sequence[Shard], bar: Any) -> None:
+    def on_episode() -> bool:
+        bar.update()
+        return True
+
+    for shard in shards:
+        _collect_shard(config, shard, on_episode)
+
+
+def _collect_in_processes(config: CollectConfig, shards: Sequence[Shard], bar: Any) -> None:
     workers = min(config.workers or len(os.sched_getaffinity(0)), len(shards))
     # A forked process would inherit this one's OpenGL and threads.
     context = multiprocessing.get_context("spawn")
     finished, stopping = context.Value("q", 0), context.Event()
     with _single_threaded_children():
         pool = ProcessPoolExecutor(workers, context, _start_worker, (finished, stopping))
-        futures = [pool.submit(_collect_shard, config, shard) for shard in shards]
+        futures = [pool.submit(_collect_in_worker, config, shard) for shard in shards]
         try:
             _show_progress(futures, finished, bar)
         finally:
@@ -266,28 +300,24 @@ def _start_worker(finished: Any, stopping: Any) -> None:
     # Ctrl-C reaches every process of the terminal; the parent tells this one when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _workers[:] = [_Worker(finished, stopping)]
 
 
-def _collect_shard(config: CollectConfig, shard: Shard) -> None:
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is killed: nobody else would tell it to."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _collect_in_worker(config: CollectConfig, shard: Shard) -> None:
     (worker,) = _workers
-    episodes = []
-    with TableEnvironment(config.environment) as environment:
-        for seed in range(shard.first_seed, shard.first_seed + shard.episodes):
-            if worker.stopping.is_set():
-                return
-            episodes.append(record_episode(environment, seed, config))
-            with worker.finished.get_lock():
-                worker.finished.value += 1
-    _write_complete(shard.path(config.out), lambda path: _write_shard(path, episodes))
 
+    def on_episode() -> bool:
+        with worker.finished.get_lock():
+            worker.finished.value += 1
+        return not worker.stopping.is_set()
 
-def _write_shard(path: Path, episodes: Sequence[Episode]) -> None:
-    states = np.stack([episode.states for episode in episodes])
-    np.savez(
-        path,
-        images=np.stack([episode.images for episode in episodes]),
-        states=states.astype(np.float32),
-        actions=difference(states[:, :-1], states[:, 1:]).astype(np.float32),
-        objects=np.stack([episode.objects for episode in episodes]),
-    )
+    _collect_shard(config, shard, on_episode)

@@ -7,11 +7,15 @@ angles, d closedness]``. Functions take any leading dimensions.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
-from torch import Tensor
+
+if TYPE_CHECKING:
+    # Only the batched form needs torch, and loads it itself: the simulator and the planner work without.
+    from torch import Tensor
 
 POSE_DIM = 7
 
@@ -45,6 +49,8 @@ def difference(state: Floats, next_state: Floats) -> NDArray[np.float64]:
 
 def integrate_batch(state: Tensor, action: Tensor) -> Tensor:
     """:func:`integrate` for tensors ``[..., 7]`` on any device, differentiable."""
+    import torch
+
     rotation = _rotation_matrix(action[..., 3:6]) @ _rotation_matrix(state[..., 3:6])
     closedness = (state[..., 6:] + action[..., 6:]).clamp(0.0, 1.0)
     return torch.cat([state[..., :3] + action[..., :3], _euler_angles(rotation), closedness], dim=-1)
@@ -63,6 +69,8 @@ def _rotation(pose: NDArray[np.float64]) -> Rotation:
 
 
 def _rotation_matrix(angles: Tensor) -> Tensor:
+    import torch
+
     (sr, sp, sy), (cr, cp, cy) = angles.sin().unbind(-1), angles.cos().unbind(-1)
     rows = [
         cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr,
@@ -73,7 +81,9 @@ def _rotation_matrix(angles: Tensor) -> Tensor:
 
 
 def _euler_angles(rotation: Tensor) -> Tensor:
-    roll = torch.atan2(rotation[..., 2, 1], rotation[..., 2, 2])
-    pitch = torch.asin(rotation[..., 2, 0].neg().clamp(-1.0, 1.0))
-    yaw = torch.atan2(rotation[..., 1, 0], rotation[..., 0, 0])
+    import torch
+
+    roll = rotation[..., 2, 1].atan2(rotation[..., 2, 2])
+    pitch = rotation[..., 2, 0].neg().clamp(-1.0, 1.0).asin()
+    yaw = rotation[..., 1, 0].atan2(rotation[..., 0, 0])
     return torch.stack([roll, pitch, yaw], dim=-1)
