@@ -50,7 +50,7 @@ class BringUp:
     log_level: str = option("info", "Least severity that the nodes log", LOG_LEVELS)
     use_respawn: bool = option(True, "Start a node again when it ends unasked")
     dry_run: bool = option(False, "Plan and show, but send no command to the arm or the gripper")
-    robot_type: str = option("", "Arm: its limits; empty: as in params_file", ("", "fer", "fr3"))
+    robot_type: str = option("", "Arm: its limits; empty: as in params_file", ("", "fer", "fr3", "urdf"))
     image_topic: str = option("image", "Camera image topic (sensor_msgs/Image)")
     joint_states_topic: str = option("joint_states", "Joint state topic (sensor_msgs/JointState)")
     joint_trajectory_topic: str = option("joint_trajectory", "Command topic of the arm's JointTrajectoryController")
@@ -131,7 +131,7 @@ PREDICTOR = NodeEntry("predictor", "jepa_world_model.predictor_node", options=_L
 PLANNER = NodeEntry(
     "planner",
     "jepa_planner.planner_node",
-    options=("use_sim_time", "autostart", "dry_run", "robot_type"),
+    options=("use_sim_time", "autostart", "model", "dry_run", "robot_type"),
     topics=_ARM,
 )
 

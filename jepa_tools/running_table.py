@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -58,14 +58,22 @@ class NodeLog:
     def __init__(self, file: TextIO, verbose: bool) -> None:
         self._file, self._verbose = file, verbose
         self._lock = threading.Lock()
+        self._hushed = False
 
     def __call__(self, name: str, line: str) -> None:
         """Takes one line of the process `name`."""
         with self._lock:
             self._file.write(f"[{name}] {line}\n")
             self._file.flush()
-            if self._verbose or any(word in line for word in _NOTEWORTHY):
+            if self._shows(line):
                 tqdm.write(f"[{name}] {line}", file=sys.stderr)
+
+    def hush(self) -> None:
+        """Only the file from now on: what nodes say while they are ended interests nobody."""
+        self._hushed = True
+
+    def _shows(self, line: str) -> bool:
+        return not self._hushed and (self._verbose or any(word in line for word in _NOTEWORTHY))
 
 
 @contextmanager
@@ -82,19 +90,19 @@ def running_table(config: NodesConfig, log: Path) -> Iterator[RunningTable]:
     """
     deployment = DEPLOYMENTS["sim"]
     bring_up = replace(deployment.defaults(), model=config.model, device=config.device, params_file=config.params_file)
-    with (
-        isolated_ros_domain(),
-        log.open("w", encoding="utf-8") as file,
-        ProcessRunner(NodeLog(file, config.verbose)) as runner,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(isolated_ros_domain())
+        node_log = NodeLog(stack.enter_context(log.open("w", encoding="utf-8")), config.verbose)
+        runner = stack.enter_context(ProcessRunner(node_log))
+        stack.callback(node_log.hush)
         for spec in process_specs(deployment, bring_up):
             runner.start(spec)
         client = RosClient("operator", use_sim_time=True, check=lambda: runner.check(respawns_allowed=False))
-        with client:
-            operator = TableOperator(client)
-            _wait_until_ready(client, operator, deployment.lifecycle_names, config.start_seconds)
-            client.check = runner.check
-            yield RunningTable(runner, client, operator)
+        stack.enter_context(client)
+        operator = TableOperator(client)
+        _wait_until_ready(client, operator, deployment.lifecycle_names, config.start_seconds)
+        client.check = runner.check
+        yield RunningTable(runner, client, operator)
 
 
 def _wait_until_ready(client: RosClient, operator: TableOperator, names: tuple[str, ...], seconds: float) -> None:

@@ -30,6 +30,7 @@ from jepa_tools.evaluation import (
     run_episode,
 )
 from jepa_tools.evaluation_table import format_table, statistics
+from jepa_world_model.checkpoint import open_world_model
 from jepa_world_model.world_model import WorldModel
 
 BASELINES = ("random", "hold_still", "expert")
@@ -92,13 +93,14 @@ class Evaluator:
         self._config, self._task = config, make_task(config.task)
         self.environment = TableEnvironment()
         self._controllers: dict[str, Controller] = {}
+        card = open_world_model(config.model).card
         self.model = WorldModel.load(config.model, config.device) if planned else None
         if self.model is not None:
             for name in config.solver:
                 control = replace(config.control, solver=replace(config.control.solver, solver=name))
                 self._controllers[name] = ModelController(self.model, control)
         if config.baselines:
-            max_step = config.control.solver.max_step
+            max_step = config.control.with_card(card).solver.max_step
             baselines = (RandomActions(max_step), HoldStill(), Expert(self._task))
             self._controllers |= dict(zip(BASELINES, baselines, strict=True))
 

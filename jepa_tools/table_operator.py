@@ -51,7 +51,7 @@ class TableOperator:
             (String, "robot_description", latched_qos()),
         ):
             client.node.create_subscription(message_type, topic, self._keep, qos)
-        client.node.create_subscription(PlannerStatus, "planner_status", self._statuses.append, 50)
+        client.node.create_subscription(PlannerStatus, "planner_status", self._keep_status, 50)
         client.node.create_subscription(DiagnosticArray, "/diagnostics", self._keep_diagnostics, latest_qos())
         self._goal_topic = client.node.create_publisher(Image, "goal_image", latched_qos())
         self._kinematics: Kinematics | None = None
@@ -144,6 +144,9 @@ class TableOperator:
 
     def _keep(self, message: Any) -> None:
         self._latest[type(message)] = message
+
+    def _keep_status(self, message: PlannerStatus) -> None:
+        self._statuses.append(message)
 
     def _keep_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -118,7 +118,9 @@ def test_processes_end_when_the_block_raises():
 def test_a_process_that_ends_by_itself_is_reported_with_what_it_said_last():
     with ProcessRunner(Lines()) as runner:
         runner.start(spec("fragile", "print('no such file: model.pt'); raise SystemExit(3)"))
-        with pytest.raises(ProcessEndedError, match=r"fragile ended by itself(.|\n)*no such file: model(.|\n)*exit code 3"):
+        with pytest.raises(
+            ProcessEndedError, match=r"fragile ended by itself(.|\n)*no such file: model(.|\n)*exit code 3"
+        ):
             wait_until(lambda: runner.check() is not None)
 
 

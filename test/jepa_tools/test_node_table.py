@@ -1,0 +1,120 @@
+"""The node table, the parameters files and the nodes agree."""
+
+from __future__ import annotations
+
+import importlib
+from configparser import ConfigParser
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jepa_common.parameters import declared_parameters
+from jepa_tools.node_table import (
+    DEPLOYMENTS,
+    BringUp,
+    Deployment,
+    NodeEntry,
+    option_infos,
+    process_specs,
+    ros_arguments,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PARAMETERS = {
+    "sim": ("jepa_sim.sim_node", "SimParameters"),
+    "encoder": ("jepa_perception.encoder_node", "EncoderParameters"),
+    "predictor": ("jepa_world_model.predictor_node", "PredictorParameters"),
+    "planner": ("jepa_planner.planner_parameters", "PlannerParameters"),
+}
+NODES = [(deployment, node) for deployment in DEPLOYMENTS.values() for node in deployment.nodes]
+NAMES = [f"{deployment.name}-{node.name}" for deployment, node in NODES]
+
+
+def declared(node: NodeEntry) -> dict[str, Any]:
+    module, name = PARAMETERS[node.name]
+    configuration = getattr(importlib.import_module(module), name)
+    return {item.name: item for item in declared_parameters(configuration)}
+
+
+def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+@pytest.mark.parametrize(("deployment", "node"), NODES, ids=NAMES)
+def test_the_parameters_file_sets_only_what_the_node_declares(deployment: Deployment, node: NodeEntry):
+    text = deployment.parameters_file(deployment.defaults()).read_text()
+    written = flattened(yaml.safe_load(text)[f"/**/{node.name}"]["ros__parameters"])
+    known = declared(node)
+    assert set(written) <= set(known)
+    for name, value in written.items():
+        assert isinstance(value, type(known[name].default) if not isinstance(value, list) else list), name
+        assert not known[name].refusal(value)
+
+
+@pytest.mark.parametrize(("deployment", "node"), NODES, ids=NAMES)
+def test_options_that_are_parameters_are_declared_by_the_node(deployment: Deployment, node: NodeEntry):
+    own = set(node.options) - {"use_sim_time", "autostart"}
+    assert own <= set(declared(node))
+    choices = option_infos()["robot_type"].choices
+    if "robot_type" in own:
+        assert set(choices) - {""} == set(declared(node)["robot_type"].info.choices)
+
+
+@pytest.mark.parametrize("node", {node.name: node for _, node in NODES}.values(), ids=lambda node: node.name)
+def test_every_node_has_its_module_and_its_executable(node: NodeEntry):
+    executables = ConfigParser()
+    executables.read(REPOSITORY / "setup.cfg")
+    assert f"{node.name} = {node.module}:main" in executables["options.entry_points"]["console_scripts"]
+    assert callable(importlib.import_module(node.module).main)
+
+
+def test_options_from_text_are_typed_and_checked():
+    bring_up = BringUp.from_text({"use_sim_time": "True", "log_level": "debug", "model": "1e3"})
+    assert bring_up == BringUp(use_sim_time=True, log_level="debug", model="1e3")
+    with pytest.raises(ValueError, match="autostart: expected true or false, got 'yes'"):
+        BringUp.from_text({"autostart": "yes"})
+    with pytest.raises(ValueError, match="robot_type: expected one of"):
+        BringUp.from_text({"robot_type": "ur5"})
+    with pytest.raises(ValueError, match="got colour"):
+        BringUp.from_text({"colour": "red"})
+
+
+def test_every_option_is_described_and_reaches_a_node_or_the_bring_up():
+    used = {"namespace", "params_file", "log_level", "use_respawn"}
+    for _, node in NODES:
+        used |= {*node.options, *node.topics.values()}
+    assert used == {item.name for item in fields(BringUp)}
+    assert all(info.description for info in option_infos().values())
+
+
+def test_a_command_line_says_all_that_the_options_say():
+    deployment = DEPLOYMENTS["robot"]
+    bring_up = BringUp(namespace="left", model="1e3", image_topic="/camera/color/image_raw", dry_run=True)
+    nodes = {node.name: ros_arguments(node, deployment, bring_up) for node in deployment.nodes}
+    encoder = " ".join(nodes["encoder"])
+    assert "-r image:=/camera/color/image_raw" in encoder
+    assert "-r __ns:=/left" in encoder
+    assert "-p model:='1e3'" in encoder
+    assert "dry_run" not in encoder
+    assert "-p dry_run:=true" in " ".join(nodes["planner"])
+    assert "image:=" not in " ".join(nodes["planner"])
+
+
+def test_what_is_not_said_is_left_to_the_parameters_file():
+    deployment = DEPLOYMENTS["sim"]
+    for node in deployment.nodes:
+        arguments = " ".join(ros_arguments(node, deployment, deployment.defaults()))
+        assert "model:=" not in arguments
+        assert "device:=" not in arguments
+
+
+def test_a_missing_parameters_file_is_named():
+    deployment = DEPLOYMENTS["sim"]
+    with pytest.raises(FileNotFoundError, match=r"/nowhere/mine\.yaml"):
+        process_specs(deployment, replace(deployment.defaults(), params_file="/nowhere/mine.yaml"))
