@@ -28,7 +28,7 @@ _CPU = torch.device("cpu")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WorldModel:
     """A frozen encoder, a predictor, and what is needed to use them. Safe to call from one thread at a time.
 

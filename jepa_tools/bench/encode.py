@@ -64,7 +64,7 @@ def bench_encode(config: EncodeBench) -> Path:
 def _row(config: EncodeBench, model: WorldModel, batch: int) -> dict[str, Any]:
     generator = np.random.default_rng(config.seed)
     frames = generator.integers(0, 256, (batch, config.height, config.width, 3), dtype=np.uint8)
-    for _ in range(3):
+    for _ in range(min(3, config.repeats)):
         model.encode(frames)
     whole = Timing.median([Timing.of(lambda: model.encode(frames), model.device) for _ in range(config.repeats)])
     resize = [Timing.of(lambda: model.card.preprocess(frames), model.device) for _ in range(config.repeats)]

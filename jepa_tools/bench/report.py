@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -28,12 +29,13 @@ def _text(value: object) -> str:
 
 
 def write_report(path: Path, config: Any, machine: Mapping[str, Any], results: Mapping[str, Any]) -> Path:
-    """Write configuration, machine, command and results as JSON."""
+    """Write configuration, machine, command, results and the process's largest memory as JSON."""
     report = {
         "command": " ".join(["jepa", *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": dict(machine),
         "config": asdict(config),
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "results": dict(results),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
