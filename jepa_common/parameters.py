@@ -32,7 +32,12 @@ Configuration = TypeVar("Configuration")
 _LARGEST_INTEGER = 2**63 - 1
 _LARGEST_FLOAT = 1.7976931348623157e308
 _ARRAY_CODES = {int: "q", float: "d"}
-_ARRAY_TYPES = {bool: Parameter.Type.BOOL_ARRAY, str: Parameter.Type.STRING_ARRAY}
+_ARRAY_TYPES = {
+    bool: Parameter.Type.BOOL_ARRAY,
+    int: Parameter.Type.INTEGER_ARRAY,
+    float: Parameter.Type.DOUBLE_ARRAY,
+    str: Parameter.Type.STRING_ARRAY,
+}
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,9 @@ class DeclaredParameter:
         if get_origin(self.type) is not tuple:
             return self.type(self.default)
         element = get_args(self.type)[0]
-        if element in _ARRAY_CODES:
-            return array.array(_ARRAY_CODES[element], self.default)
-        return list(self.default) or _ARRAY_TYPES[element]
+        if not self.default:
+            return _ARRAY_TYPES[element]
+        return array.array(_ARRAY_CODES[element], self.default) if element in _ARRAY_CODES else list(self.default)
 
     def refusal(self, value: Any) -> str:
         """Why `value` is not among the choices; empty when it is."""
@@ -167,5 +172,5 @@ def _read_value(node: Node, name: str, hint: Any) -> Any:
     try:
         value = node.get_parameter(name).value
     except ParameterUninitializedException:
-        return ()  # an empty list of strings has a type but no value in rclpy
+        return ()  # an empty list has a type but no value in rclpy
     return tuple(value) if get_origin(hint) is tuple else value

@@ -1,0 +1,265 @@
+"""The planner node on real ROS: goals by topic and by action, services, and every input that can go wrong."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jepa_ros.action import ReachGoal
+from jepa_ros.msg import PlannerStatus
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+from visualization_msgs.msg import MarkerArray
+
+from jepa_common.qos_profiles import latest_qos
+from jepa_common.stamps import to_nanoseconds
+
+sys.path.insert(0, str(Path(__file__).parent))
+from table_rig import Rig
+
+Status, Result = PlannerStatus, ReachGoal.Result
+
+
+@pytest.fixture
+def rig(nodes, tiny_model) -> Rig:
+    return Rig(nodes, tiny_model)
+
+
+def test_goal_latent_on_the_topic_is_reached(rig) -> None:
+    rig.show_goal()
+    rig.wait_for_state(Status.REACHED)
+    rig.wait_for(lambda: rig.rests, "rest")
+    assert rig.distance < 0.015 and not rig.refused
+    assert rig.status.step >= 2 and rig.status.model == rig.model_id
+    assert len(rig.commands[0].joint_names) == 7 and not any(rig.commands[-1].points[-1].velocities)
+
+
+def test_trajectories_start_ahead_of_now_and_are_accepted_without_a_jump(rig) -> None:
+    rig.start_moving()
+    rig.wait_for_state(Status.REACHED)
+    assert not rig.refused
+    starts = [to_nanoseconds(command.header.stamp) for command in rig.commands]
+    assert starts == sorted(starts)
+    assert all(len(point.velocities) == len(point.accelerations) == 7 for c in rig.commands for point in c.points)
+
+
+def test_action_with_images_is_encoded_pursued_and_answered(rig) -> None:
+    feedback = []
+    handle = rig.send(rig.request(goals=2, gripper=1.0), lambda message: feedback.append(message.feedback))
+    result = rig.result(handle)
+    assert (result.error_code, result.error_msg[:6]) == (Result.REACHED, "energy")
+    assert result.steps == len(result.energies) >= 2 and feedback[0].step == 1 and len(feedback[0].action) == 7
+    assert rig.gripper and rig.gripper[0].points[0].positions[0] == pytest.approx(0.0)
+
+
+def test_two_goals_at_once_the_newer_one_wins(rig) -> None:
+    first = rig.send(rig.request())
+    second = rig.send(rig.request())
+    assert rig.result(first).error_code == Result.REPLACED
+    assert rig.result(second).error_code == Result.REACHED
+
+
+def test_cancelled_action_stops_the_arm(rig) -> None:
+    handle = rig.send(rig.request())
+    rig.wait_for(lambda: rig.status.step >= 1, "a step")
+    handle.cancel_goal_async()
+    assert rig.result(handle).error_code == Result.CANCELED
+    rig.wait_for(lambda: rig.rests, "rest")
+    rig.wait_for_state(Status.IDLE)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda goal: goal.goals.clear(), "at least one"),
+        (lambda goal: setattr(goal.goals[0].image, "height", 0), "neither"),
+        (lambda goal: setattr(goal.goals[0], "gripper", 3.0), "gripper"),
+        (lambda goal: setattr(goal, "tolerance", float("nan")), "tolerance"),
+    ],
+)
+def test_goal_that_makes_no_sense_is_answered_with_why(rig, change, word) -> None:
+    goal = rig.request()
+    change(goal)
+    result = rig.result(rig.send(goal))
+    assert result.error_code == Result.BAD_GOAL and word in result.error_msg
+    assert not rig.commands
+
+
+def test_goal_image_that_the_encoder_cannot_read_is_given_up(rig) -> None:
+    rig.encoder = False
+    result = rig.result(rig.send(rig.request()))
+    assert result.error_code == Result.BAD_GOAL and "is the encoder active" in result.error_msg
+
+
+def test_latent_of_another_model_holds_the_arm_and_says_so(rig) -> None:
+    rig.start_moving()
+    rig.model_id = "other@000000000000"
+    rig.wait_for_state(Status.HOLDING, "camera image")
+    rig.wait_for(lambda: rig.rests, "rest")
+    assert "expected one of the model tiny@" in rig.planner.diagnose().message
+    rig.model_id = rig.tiny.model_id
+    rig.wait_for_state(Status.REACHED)
+
+
+def test_goal_of_another_model_is_not_pursued(rig) -> None:
+    rig.show_goal(model="other@000000000000")
+    rig.wait_for(lambda: "goal_latent" in rig.planner.diagnose().message, "a complaint")
+    assert rig.status.state == Status.IDLE and not rig.commands
+
+
+def test_goal_before_any_image_waits_and_says_for_what(nodes, tiny_model) -> None:
+    rig = Rig(nodes, tiny_model, start=False)
+    rig.camera = False
+    rig.planner.start()
+    rig.wait_for(lambda: rig.planner._loop is not None, "the arm's description")
+    rig.show_goal()
+    rig.wait_for_state(Status.HOLDING, "camera image")
+    assert not rig.commands
+    rig.camera = True
+    rig.wait_for_state(Status.REACHED)
+
+
+@pytest.mark.parametrize(
+    ("part", "word"), [("camera", "camera image"), ("driver", "joint_states"), ("predictor", "predictor is inactive")]
+)
+def test_part_that_fails_mid_motion_holds_the_arm_until_it_is_back(rig, part, word) -> None:
+    rig.start_moving()
+    setattr(rig, part, False)
+    rig.wait_for_state(Status.HOLDING, word)
+    rig.wait_for(lambda: rig.rests, "rest")
+    where = rig.position
+    time.sleep(0.3)
+    np.testing.assert_array_equal(rig.position, where)
+    setattr(rig, part, True)
+    rig.wait_for_state(Status.REACHED)
+    assert not rig.refused
+
+
+def test_frozen_camera_is_stale_although_latents_come(rig) -> None:
+    rig.start_moving()
+    rig.frozen_stamp = time.time_ns()
+    rig.wait_for_state(Status.HOLDING, "camera image")
+    rig.frozen_stamp = None
+    rig.wait_for_state(Status.REACHED)
+
+
+def test_nan_in_joint_states_holds_the_arm_and_is_reported(rig) -> None:
+    rig.start_moving()
+    rig.bad_joint = 0.0
+    rig.wait_for_state(Status.HOLDING, "joint_states")
+    rig.wait_for(lambda: rig.rests, "rest")
+    assert "position of panda_joint3 is not finite" in rig.planner.diagnose().message
+    rig.bad_joint = float("nan")
+    rig.wait_for_state(Status.REACHED)
+
+
+def test_arm_that_is_not_where_it_was_commanded_is_sent_nothing(rig) -> None:
+    rig.start_moving()
+    rig.bad_joint = 1.0
+    rig.wait_for_state(Status.HOLDING, "panda_joint3")
+    sent = len(rig.commands)
+    time.sleep(0.2)
+    assert len(rig.commands) <= sent + 1
+
+
+def test_data_that_stay_away_abort_the_goal(nodes, tiny_model) -> None:
+    rig = Rig(nodes, tiny_model, **{"goal.give_up_seconds": 1.0})
+    rig.start_moving()
+    rig.camera = False
+    rig.wait_for_state(Status.ABORTED, "camera image")
+
+
+def test_goal_that_cannot_be_reached_spends_its_budget(nodes, tiny_model) -> None:
+    rig = Rig(nodes, tiny_model, **{"goal.max_steps": 3})
+    rig.goal_position = np.array([5.0, 0.0, 0.0])
+    result = rig.result(rig.send(rig.request()))
+    assert result.error_code == Result.BUDGET_SPENT and result.steps == 3
+    rig.wait_for_state(Status.ABORTED, "not reached in 3 steps")
+
+
+def test_services_pause_step_resume_and_stop(rig) -> None:
+    assert not rig.call("step").success
+    assert rig.call("pause").success
+    rig.show_goal()
+    rig.wait_for_state(Status.PAUSED)
+    assert not rig.commands
+    assert rig.call("step").success
+    rig.wait_for(lambda: rig.status.step == 1, "one step")
+    time.sleep(0.6)
+    assert rig.status.step == 1 and rig.status.state == Status.PAUSED
+    assert rig.call("resume").success
+    rig.wait_for(lambda: rig.status.step > 1, "further steps")
+    assert rig.call("stop").success
+    rig.wait_for_state(Status.IDLE, "stopped by the service")
+    rig.wait_for(lambda: rig.rests, "rest")
+
+
+def test_dry_run_plans_and_publishes_nothing_to_the_arm(nodes, tiny_model) -> None:
+    rig = Rig(nodes, tiny_model, dry_run=True)
+    rig.show_goal()
+    rig.wait_for(lambda: rig.status.step >= 2, "planned steps")
+    assert not rig.commands and np.isfinite(rig.status.energy) and len(rig.status.action) == 7
+
+
+def test_deactivated_planner_brings_the_arm_to_rest_and_answers_goals(rig) -> None:
+    rig.start_moving()
+    rig.planner.trigger_deactivate()
+    rig.wait_for_state(Status.INACTIVE)
+    rig.wait_for(lambda: rig.rests, "rest")
+    sent = len(rig.commands)
+    result = rig.result(rig.send(rig.request()))
+    assert result.error_code == Result.NOT_ACTIVE and len(rig.commands) == sent
+    rig.planner.trigger_activate()
+    rig.show_goal()
+    rig.wait_for_state(Status.REACHED)
+
+
+def test_goal_from_before_activation_does_not_move_the_arm(nodes, tiny_model) -> None:
+    rig = Rig(nodes, tiny_model, start=False)
+    rig.show_goal()
+    time.sleep(0.2)
+    rig.planner.start()
+    rig.wait_for(lambda: rig.planner._loop and not rig.planner._loop.why_not_ready(rig.planner._now()), "fresh data")
+    time.sleep(0.5)
+    assert rig.status.state == Status.IDLE and not rig.commands
+
+
+def test_same_goal_seen_again_does_not_start_again(rig) -> None:
+    stamp = time.time_ns()
+    rig.show_goal(stamp)
+    rig.wait_for_state(Status.REACHED)
+    steps = rig.status.step
+    rig.goal_position = rig.goal_position + 0.1
+    rig.show_goal(stamp)
+    time.sleep(0.5)
+    assert rig.status.state == Status.REACHED and rig.status.step == steps
+
+
+def test_unusable_description_is_reported_and_a_good_one_helps(rig) -> None:
+    rig.description.publish(String(data="<robot name='x'/>"))
+    rig.wait_for(lambda: "robot_description" in rig.planner.diagnose().message, "a complaint")
+    rig.show_goal()
+    rig.wait_for_state(Status.REACHED)
+
+
+def test_markers_show_the_plan_while_someone_looks(rig) -> None:
+    shown = rig.nodes.collect(MarkerArray, "planner_markers", latest_qos())
+    rig.start_moving()
+    rig.wait_for(lambda: shown, "markers")
+    assert {marker.ns for marker in shown[-1].markers} == {"workspace", "plan"}
+    assert shown[-1].markers[0].header.frame_id == "panda_link0"
+
+
+def test_solver_settings_change_while_running_and_limits_do_not(rig) -> None:
+    changed = rig.planner.set_parameters(
+        [Parameter("solver.samples", value=16), Parameter("limits.max_jerk", value=500.0)]
+    )
+    assert [result.successful for result in changed] == [True, False]
+    assert "configure" in changed[1].reason
+
+
+def test_wrong_settings_are_refused_in_configure(nodes, tiny_model) -> None:
+    rig = Rig(nodes, tiny_model, start=False, **{"safety.workspace": [0.0, 1.0]})
+    assert rig.planner.trigger_configure().name == "FAILURE"
+    assert rig.planner.state_name == "unconfigured"
