@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 from tqdm import tqdm
+from tyro.conf import Positional
 
 from jepa_world_model.checkpoint import write_world_model
 from jepa_world_model.checkpoint_errors import CheckpointError
@@ -38,8 +39,8 @@ class ConvertConfig:
         dtype: type of the stored weights; "keep" leaves them as they are.
     """
 
-    source: Path
-    target: Path
+    source: Positional[Path]
+    target: Positional[Path]
     model: str = ""
     config: Path | None = None
     dtype: Literal["keep", "float32", "bfloat16", "float16"] = "keep"
