@@ -125,11 +125,11 @@ def collect_episodes(config: CollectConfig, progress: bool = True) -> Path:
     config.out.mkdir(parents=True, exist_ok=True)
     _claim_folder(config)
     shards = config.shards()
-    missing = [shard for shard in shards if not shard.path(config.out).exists()]
+    missing = [shard for shard in shards if not _is_complete(shard, config.out)]
     total = sum(shard.episodes for shard in shards)
     with tqdm(total=total, desc="collect", unit="episode", disable=not progress) as bar:
         bar.update(total - sum(shard.episodes for shard in missing))
-        if config.workers == 1:
+        if missing and config.workers == 1:
             _collect_here(config, missing, bar)
         elif missing:
             _collect_in_processes(config, missing, bar)
@@ -175,6 +175,15 @@ def _claim_folder(config: CollectConfig) -> None:
         )
 
 
+def _is_complete(shard: Shard, folder: Path) -> bool:
+    """Whether the file is there and has all the episodes, also when fewer were asked for before."""
+    path = shard.path(folder)
+    if not path.exists():
+        return False
+    with np.load(path, allow_pickle=False) as arrays:
+        return bool(len(arrays["states"]) >= shard.episodes)
+
+
 def _settings(config: CollectConfig) -> dict[str, Any]:
     """What determines the episodes of a shard; more episodes may be added to a dataset at any time."""
     settings = asdict(config)
@@ -199,14 +208,15 @@ def _write_complete(path: Path, write: Callable[[Path], object]) -> None:
 # --- the work -----------------------------------------------------------------------------------------------
 
 
-def _collect_shard(config: CollectConfig, shard: Shard, on_episode: Callable[[], bool]) -> None:
+def _collect_shard(
+    environment: TableEnvironment, config: CollectConfig, shard: Shard, on_episode: Callable[[], bool]
+) -> None:
     """Makes one file; gives up without it as soon as `on_episode`, called after every episode, returns False."""
     episodes = []
-    with TableEnvironment(config.environment) as environment:
-        for seed in range(shard.first_seed, shard.first_seed + shard.episodes):
-            episodes.append(record_episode(environment, seed, config))
-            if not on_episode():
-                return
+    for seed in range(shard.first_seed, shard.first_seed + shard.episodes):
+        episodes.append(record_episode(environment, seed, config))
+        if not on_episode():
+            return
     _write_complete(shard.path(config.out), lambda path: _write_shard(path, episodes))
 
 
@@ -226,8 +236,9 @@ def _collect_here(config: CollectConfig, shards: Sequence[Shard], bar: Any) -> N
         bar.update()
         return True
 
-    for shard in shards:
-        _collect_shard(config, shard, on_episode)
+    with TableEnvironment(config.environment) as environment:
+        for shard in shards:
+            _collect_shard(environment, config, shard, on_episode)
 
 
 def _collect_in_processes(config: CollectConfig, shards: Sequence[Shard], bar: Any) -> None:
@@ -236,8 +247,8 @@ def _collect_in_processes(config: CollectConfig, shards: Sequence[Shard], bar: A
     context = multiprocessing.get_context("spawn")
     finished, stopping = context.Value("q", 0), context.Event()
     with _single_threaded_children():
-        pool = ProcessPoolExecutor(workers, context, _start_worker, (finished, stopping))
-        futures = [pool.submit(_collect_in_worker, config, shard) for shard in shards]
+        pool = ProcessPoolExecutor(workers, context, _start_worker, (config, finished, stopping))
+        futures = [pool.submit(_collect_in_worker, shard) for shard in shards]
         try:
             _show_progress(futures, finished, bar)
         finally:
@@ -284,24 +295,36 @@ def _single_threaded_children() -> Iterator[None]:
                 os.environ[name] = value
 
 
-@dataclass(frozen=True, eq=False)
 class _Worker:
-    """What a worker process shares with the one that started it."""
+    """What a worker process keeps between shards, and what it shares with the one that started it."""
 
-    finished: Any
-    stopping: Any
+    def __init__(self, config: CollectConfig, finished: Any, stopping: Any) -> None:
+        self._config, self._finished, self._stopping = config, finished, stopping
+        self._environment: TableEnvironment | None = None
+
+    def collect(self, shard: Shard) -> None:
+        if self._stopping.is_set():
+            return
+        if self._environment is None:
+            self._environment = TableEnvironment(self._config.environment)
+        _collect_shard(self._environment, self._config, shard, self._count)
+
+    def _count(self) -> bool:
+        with self._finished.get_lock():
+            self._finished.value += 1
+        return not self._stopping.is_set()
 
 
 # Set once in each worker process, before its first shard.
 _workers: list[_Worker] = []
 
 
-def _start_worker(finished: Any, stopping: Any) -> None:
+def _start_worker(config: CollectConfig, finished: Any, stopping: Any) -> None:
     # Ctrl-C reaches every process of the terminal; the parent tells this one when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _workers[:] = [_Worker(finished, stopping)]
+    _workers[:] = [_Worker(config, finished, stopping)]
 
 
 def _end_with_parent() -> None:
@@ -312,12 +335,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _collect_in_worker(config: CollectConfig, shard: Shard) -> None:
+def _collect_in_worker(shard: Shard) -> None:
     (worker,) = _workers
-
-    def on_episode() -> bool:
-        with worker.finished.get_lock():
-            worker.finished.value += 1
-        return not worker.stopping.is_set()
-
-    _collect_shard(config, shard, on_episode)
+    worker.collect(shard)
