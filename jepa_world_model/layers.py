@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Mlp
 from torch import Tensor, nn
 
 from jepa_world_model.rope import RotaryTable
@@ -34,6 +33,23 @@ class BlockShape:
     def head_dim(self) -> int:
         """Features per attention head."""
         return self.dim // self.num_heads
+
+
+class Mlp(nn.Module):
+    """The two layers behind each attention: dim, hidden, dim, with an exact GELU between them.
+
+    As small as timm's, whose import would take longer than that of everything else in a node.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens ``[..., dim]`` to ``[..., dim]``."""
+        return self.fc2(self.act(self.fc1(tokens)))
 
 
 class RotaryAttention(nn.Module):
@@ -112,9 +128,10 @@ def initialize(module: nn.Module, std: float = 0.02) -> None:
             nn.init.zeros_(layer.modulation.weight)
 
 
-def rescale_residuals(blocks: Iterable[Block]) -> None:
+def rescale_residuals(blocks: Iterable[nn.Module]) -> None:
     """Divide the weights that write into the residual stream by ``sqrt(2 * depth)``, as the official models start."""
     with torch.no_grad():
         for depth, block in enumerate(blocks, start=1):
-            block.attn.proj.weight.div_(math.sqrt(2.0 * depth))
-            block.mlp.fc2.weight.div_(math.sqrt(2.0 * depth))
+            if isinstance(block, Block):
+                block.attn.proj.weight.div_(math.sqrt(2.0 * depth))
+                block.mlp.fc2.weight.div_(math.sqrt(2.0 * depth))
