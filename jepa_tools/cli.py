@@ -113,7 +113,7 @@ def configuration_type(function: Callable[[Any], Any]) -> Any:
     Raises:
         TypeError: it takes none, or the first is not annotated.
     """
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, include_extras=True)  # names of subcommands are extras
     names = [name for name in hints if name != "return"]
     if not names:
         raise TypeError(f"expected {function} to take an annotated configuration")

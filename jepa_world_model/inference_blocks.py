@@ -128,13 +128,13 @@ class InferenceBlock:
         qkv = space.take("qkv", (batch * tokens, 3 * dim), x)
         torch.mm(normed.view(-1, dim), self._weight, out=qkv)
         split = qkv.view(batch, tokens, 3, self._heads, 2, -1)
-        turned = space.take("turned", (2, batch, self._heads, tokens, 2, split.shape[-1]), x)
-        table.rotate(split[:, :, :2], turned.permute(1, 3, 0, 2, 4, 5))
-        query, key = turned.flatten(-2)
+        turned = space.take("turned", (batch, tokens, 2, self._heads, 2, split.shape[-1]), x)
+        table.rotate(split[:, :, :2], turned)
+        query, key = turned.flatten(-2).permute(2, 0, 3, 1, 4)
         return Projection(query, key, split[:, :, 2].flatten(-2).transpose(1, 2))
 
     def finish(self, x: Tensor, attended: Tensor, space: Workspace, modulation: Modulation | None = None) -> Tensor:
-        """Tokens after the block, from those before it ``[B, N, D]`` (overwritten) and the attention's ``[B, N, D]``."""
+        """Tokens after the block, from those before it (overwritten) and the attention's, all ``[B, N, D]``."""
         if modulation is not None:
             return self._finish_modulated(x, attended, modulation)
         block, flat = self._block, x.view(-1, x.shape[-1])

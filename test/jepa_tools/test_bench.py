@@ -15,6 +15,7 @@ from jepa_tools.bench.models import random_world_model
 from jepa_tools.bench.plan import PlanBench, step_operations
 from jepa_tools.bench.problems import OurCost, random_problems
 from jepa_tools.bench.published_loop import PublishedCost
+from jepa_tools.cli import main
 from jepa_world_model.action_predictor import ActionPredictorConfig
 
 CPU = torch.device("cpu")
@@ -66,3 +67,11 @@ def test_operations_are_those_of_the_products():
     products = tokens * 2 * (4 * 4 * 4 + 2 * 4 * 16) + 2 * 2 * tokens * tokens * 4 + 2 * 2 * 4 * 8 * 4
     assert step_operations(config, 0, 1) == products
     assert step_operations(config, 0, 2) > 2 * products  # attention grows with the square
+
+
+def test_the_command_line_knows_the_benchmarks_by_their_short_names(tmp_path, capsys):
+    out = tmp_path / "encode.json"
+    words = ["bench", "encode", "--batches", "1", "--repeats", "1", "--threads", "1", "--out", str(out)]
+    assert main(words) == 0
+    assert out.exists()
+    assert capsys.readouterr().out.strip().endswith(str(out))
