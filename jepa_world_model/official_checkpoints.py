@@ -73,7 +73,10 @@ class NetworkShapes:
 def _configured(kind: type[Config], values: Mapping[str, Any], path: Path) -> Config:
     if unknown := set(values) - {field.name for field in fields(kind)}:
         raise CheckpointError(f"{path}: {kind.__name__} has no {', '.join(sorted(unknown))}")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    arguments: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return kind(**arguments)
 
 
 def _optional(kind: type[Config], values: Mapping[str, Any] | None, path: Path) -> Config | None:
