@@ -417,8 +417,9 @@ def make_task(name: str, config: TaskConfig = TaskConfig()) -> Task:
     return _KINDS[kind](name, config, object_name)
 
 
+# From the fingertips to the hand, m.
+_HAND_LENGTH = 0.10
 # Inverse kinematics is this exact where the arm really reaches, m.
-_HAND_LENGTH = 0.10  # from the fingertips to the hand, m
 _REACHED = 1e-3
 _ATTEMPTS = 500
 
