@@ -16,8 +16,10 @@ from jepa_world_model.action_predictor import ActionConditionedPredictor, Action
 from jepa_world_model.inference_blocks import BlockTable, InferenceBlock, Modulation, Projection, Workspace, attend
 from jepa_world_model.poses import difference, integrate_batch
 
-# Activations of about this size stay in the caches; larger batches are slower on a CPU, not faster.
+# Activations of about this size stay in a CPU's caches, and larger batches are not faster; but a few candidates at a
+# time are needed for what they share to be worth sharing.
 CPU_BUDGET_BYTES = 16 << 20
+CPU_LEAST_CANDIDATES = 8
 
 
 @dataclass(frozen=True)
@@ -216,10 +218,10 @@ def bytes_per_candidate(config: ActionPredictorConfig, frames: int, horizon: int
     return activations + attention + history + latents
 
 
-def memory_budget(device: torch.device) -> int:
-    """Bytes that a rollout may take on ``device``: most of what a graphics card has left, or a share of the cache."""
+def memory_budget(device: torch.device, candidate_bytes: int) -> int:
+    """Bytes that a rollout may take on ``device``: most of what a graphics card has left, or what suits the caches."""
     if device.type != "cuda":
-        return CPU_BUDGET_BYTES
+        return max(CPU_BUDGET_BYTES, CPU_LEAST_CANDIDATES * candidate_bytes)
     free, _ = torch.cuda.mem_get_info(device)
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(0.8 * (free + held))

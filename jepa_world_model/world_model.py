@@ -158,7 +158,7 @@ class WorldModel:
     def _candidates_at_once(self, inputs: RolloutInputs) -> int:
         frames, horizon = inputs.states.shape[0], inputs.actions.shape[1]
         needed = bytes_per_candidate(self._rollout.config, frames, horizon, self.dtype.itemsize)
-        budget = memory_budget(self.device) if self.memory_bytes is None else self.memory_bytes
+        budget = memory_budget(self.device, needed) if self.memory_bytes is None else self.memory_bytes
         return max(1, budget // needed)
 
     def _standardize(self, latents: Tensor) -> Tensor:
