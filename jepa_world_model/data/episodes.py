@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_world_model.poses import difference
+
 STATE_DIM = 7
 ACTION_DIM = 7
 
@@ -102,29 +104,37 @@ def _check_shard(path: Path, shard: EpisodeArrays) -> None:
 
 
 class ClipSampler:
-    """Draws random clips of consecutive frames; the draw depends only on ``seed`` and ``step``.
+    """Draws random clips of evenly spaced frames; the draw depends only on ``seed`` and ``step``.
 
     Being a function of the step, not of a generator's history, a resumed run sees exactly the clips it would have.
     """
 
-    def __init__(self, episodes: EpisodeArrays, clip_frames: int, batch: int, seed: int) -> None:
-        if clip_frames > episodes.frames:
-            raise DatasetError(f"clips of {clip_frames} frames do not fit episodes of {episodes.frames} frames")
+    def __init__(self, episodes: EpisodeArrays, clip_frames: int, batch: int, seed: int, max_stride: int = 1) -> None:
+        """Clips of ``clip_frames`` frames that lie 1 to ``max_stride`` control periods apart, drawn per clip.
+
+        Raises:
+            DatasetError: the longest clip does not fit the episodes.
+        """
+        longest = (clip_frames - 1) * max_stride + 1
+        if longest > episodes.frames:
+            raise DatasetError(
+                f"clips of {clip_frames} frames, {max_stride} apart, do not fit episodes of {episodes.frames} frames"
+            )
         self._episodes, self._clip_frames, self._batch, self._seed = episodes, clip_frames, batch, seed
+        self._max_stride = max_stride
 
     def indices(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Episode ``[B]`` and frame ``[B, T]`` indices of the batch at ``step``."""
         generator = np.random.default_rng((self._seed, step))
         episode = generator.integers(self._episodes.episodes, size=self._batch)
-        start = generator.integers(self._episodes.frames - self._clip_frames + 1, size=self._batch)
-        return episode, start[:, None] + np.arange(self._clip_frames)[None, :]
+        stride = generator.integers(1, self._max_stride + 1, size=self._batch)
+        start = generator.integers(self._episodes.frames - (self._clip_frames - 1) * stride)
+        return episode, start[:, None] + stride[:, None] * np.arange(self._clip_frames)
 
     def clips(self, step: int) -> Clips:
-        """The batch of clips at ``step``."""
+        """The batch of clips at ``step``; an action spans the time between two frames of its clip."""
         episode, frame = self.indices(step)
         rows = episode[:, None]
-        return Clips(
-            images=self._episodes.images[rows, frame],
-            states=self._episodes.states[rows, frame],
-            actions=self._episodes.actions[rows, frame[:, :-1]],
-        )
+        states = self._episodes.states[rows, frame]
+        actions = difference(states[:, :-1], states[:, 1:]).astype(np.float32)
+        return Clips(images=self._episodes.images[rows, frame], states=states, actions=actions)

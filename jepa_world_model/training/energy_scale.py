@@ -12,7 +12,7 @@ from torch import Tensor
 from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.data.episodes import EpisodeArrays
 
-_REACH_TOLERANCE_M = 0.02
+_REACH_TOLERANCE_M = 0.01
 _NEAR_M = 0.10
 _BIN_M = 0.01
 _MAX_GAP = 4

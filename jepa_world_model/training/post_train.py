@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.data.episodes import ClipSampler, EpisodeArrays
-from jepa_world_model.poses import integrate_batch
+from jepa_world_model.poses import difference, integrate_batch
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class PostTrainConfig:
     Attributes:
         clip_frames: frames per clip; teacher forcing covers ``clip_frames - 1`` steps.
         batch: clips per step.
+        max_stride: frames of a clip lie 1 to this many control periods apart. The longer actions teach the predictor
+            displacements that the arm needs several periods for, so that a planner sees past flat stretches of the
+            energy; an executed action is still cut to one period.
         rollout_steps: the predictor is fed its own output this many times; 0 or 1 leaves the rollout term out.
         state_noise_m: standard deviation of the noise on the positions that the predictor is told, in metres.
         seed: of the clips and the noise.
@@ -28,6 +31,7 @@ class PostTrainConfig:
 
     clip_frames: int = 3
     batch: int = 64
+    max_stride: int = 1
     rollout_steps: int = 2
     state_noise_m: float = 0.003
     seed: int = 0
@@ -46,20 +50,21 @@ class LatentClipSampler:
     """Clips of cached latents; a function of the step alone, like :class:`ClipSampler`."""
 
     def __init__(self, latents: Tensor, episodes: EpisodeArrays, config: PostTrainConfig) -> None:
-        self._sampler = ClipSampler(episodes, config.clip_frames, config.batch, config.seed)
+        self._sampler = ClipSampler(episodes, config.clip_frames, config.batch, config.seed, config.max_stride)
         self._latents, self._episodes, self._config = latents, episodes, config
 
     def clips(self, step: int) -> LatentClips:
         """The batch at ``step``, with noise on the positions that the predictor is told."""
         episode, frame = self._sampler.indices(step)
         rows = torch.from_numpy(episode)[:, None]
-        states = self._episodes.states[episode[:, None], frame].copy()
+        states = self._episodes.states[episode[:, None], frame]
+        actions = difference(states[:, :-1], states[:, 1:]).astype(np.float32)
         noise = np.random.default_rng((self._config.seed, step, 1)).normal(size=(*states.shape[:2], 3))
         states[..., :3] += self._config.state_noise_m * noise
         return LatentClips(
             latents=self._latents[rows, torch.from_numpy(frame)].float(),
             states=torch.from_numpy(states),
-            actions=torch.from_numpy(self._episodes.actions[episode[:, None], frame[:, :-1]]),
+            actions=torch.from_numpy(actions),
         )
 
 

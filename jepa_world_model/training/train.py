@@ -45,6 +45,7 @@ class TrainConfig:
         out: run folder.
         checkpoint: the ``.safetensors`` to write.
         encoder: the encoder's shape, as it was pretrained.
+        first_predictor: run folder of an earlier ``jepa train`` whose predictor this one starts from.
         max_step_m: largest translation per action that the checkpoint recommends to planners.
     """
 
@@ -57,6 +58,7 @@ class TrainConfig:
     predictor: PredictorShape = field(default_factory=PredictorShape)
     post: PostTrainConfig = field(default_factory=PostTrainConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    first_predictor: Path | None = None
     max_step_m: float = 0.075
     device: str = "cpu"
 
@@ -71,6 +73,9 @@ def train(config: TrainConfig) -> Path:
     statistics = latent_statistics(raw.flatten(0, 1))
     latents = _standardize(raw, statistics)
     predictor = build_predictor(config, episodes).to(device)
+    if config.first_predictor is not None:
+        first = torch.load(config.first_predictor / "state.pt", map_location="cpu", weights_only=True)
+        predictor.load_state_dict(first["module"])
     run = TrainingRun(predictor, config.loop, config.out)
     sampler = LatentClipSampler(latents, episodes, config.post)
     run.run(lambda step: post_training_losses(predictor, sampler.clips(step), config.post.rollout_steps), "train")
@@ -171,7 +176,7 @@ def training_provenance(config: TrainConfig, episodes: EpisodeArrays) -> dict[st
     folder = Path(__file__).parent
     command = [git, "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    plain = {name: value.name if isinstance(value, Path) else value for name, value in asdict(config).items()}
     return {
         "objective": "joint",
         "episodes": episodes.episodes,
