@@ -6,6 +6,7 @@ often its collection was interrupted: a shard is there completely or not at all.
 
 from __future__ import annotations
 
+import atexit
 import json
 import multiprocessing
 import os
@@ -325,6 +326,8 @@ def _start_worker(config: CollectConfig, finished: Any, stopping: Any) -> None:
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _workers[:] = [_Worker(config, finished, stopping)]
+    # Before the interpreter is taken down: OpenGL and the motion library end in order only while it stands.
+    atexit.register(_workers.clear)
 
 
 def _end_with_parent() -> None:
