@@ -6,6 +6,7 @@ is done.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,11 +60,13 @@ class Stage:
         name: of what has been achieved at its end.
         place: where the tool goes; None stays.
         gripper: change of closedness per step: -1 opens, 1 closes, 0 leaves it.
+        max_step: longest step here, m, where that is less than the configured one.
     """
 
     name: str
     place: Place | None = None
     gripper: float = 0.0
+    max_step: float = math.inf
 
 
 class ScriptedExpert:
@@ -105,7 +108,8 @@ class ScriptedExpert:
                 f"the tool is at {self._environment.state()[:3]}, on its way to {self._target}: {stage.name}"
             )
         if self._target is not None:
-            action = step_toward(self._target, self._environment.state(), self._config.max_step)
+            longest = min(stage.max_step, self._config.max_step)
+            action = step_toward(self._target, self._environment.state(), longest)
         action[6] = stage.gripper
         return action
 
@@ -174,7 +178,8 @@ def place_script(tool_position: ArrayLike) -> tuple[Stage, ...]:
     Stages lowered, released, left.
     """
     return (
-        Stage("lowered", _fixed(tool_position)),
+        # Fast starts downward make what is held slip.
+        Stage("lowered", _fixed(tool_position), max_step=0.035),
         Stage("released", gripper=-1.0),
         Stage("left", _shifted((0.0, 0.0, 0.06))),
     )
