@@ -163,6 +163,11 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         values = {"state": status.state.name.lower(), "reason": status.reason, "model": self._model}
         return Report(report.level, report.message, {**report.values, **values})
 
+    def destroy_node(self) -> None:
+        """Ends the action server too, which rclpy leaves to its owner."""
+        self._server.destroy()
+        super().destroy_node()
+
     def _make_client(self, parameters: PlannerParameters) -> None:
         client = self.create_client(ScoreActions, "score_actions")
         self.configured.callback(self.destroy_client, client)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -19,8 +20,21 @@ PICTURE = np.full((8, 10, 3), 7, dtype=np.uint8)
 
 
 @pytest.fixture
-def rig(nodes, tiny_model) -> Rig:
-    return Rig(nodes, tiny_model)
+def make_rig(nodes, tiny_model) -> Iterator[Callable[..., Rig]]:
+    rigs: list[Rig] = []
+
+    def make(**settings) -> Rig:
+        rigs.append(Rig(nodes, tiny_model, **settings))
+        return rigs[-1]
+
+    yield make
+    for made in rigs:
+        made.close()
+
+
+@pytest.fixture
+def rig(make_rig) -> Rig:
+    return make_rig()
 
 
 def test_blocking_reach_returns_the_result(rig) -> None:

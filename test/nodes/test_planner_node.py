@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,21 @@ Status, Result = PlannerStatus, ReachGoal.Result
 
 
 @pytest.fixture
-def rig(nodes, tiny_model) -> Rig:
-    return Rig(nodes, tiny_model)
+def make_rig(nodes, tiny_model) -> Iterator[Callable[..., Rig]]:
+    rigs: list[Rig] = []
+
+    def make(**settings) -> Rig:
+        rigs.append(Rig(nodes, tiny_model, **settings))
+        return rigs[-1]
+
+    yield make
+    for made in rigs:
+        made.close()
+
+
+@pytest.fixture
+def rig(make_rig) -> Rig:
+    return make_rig()
 
 
 def test_goal_latent_on_the_topic_is_reached(rig) -> None:
@@ -108,8 +122,8 @@ def test_goal_of_another_model_is_not_pursued(rig) -> None:
     assert rig.status.state == Status.IDLE and not rig.commands
 
 
-def test_goal_before_any_image_waits_and_says_for_what(nodes, tiny_model) -> None:
-    rig = Rig(nodes, tiny_model, start=False)
+def test_goal_before_any_image_waits_and_says_for_what(make_rig) -> None:
+    rig = make_rig(start=False)
     rig.camera = False
     rig.planner.start()
     rig.wait_for(lambda: rig.planner._loop is not None, "the arm's description")
@@ -163,15 +177,15 @@ def test_arm_that_is_not_where_it_was_commanded_is_sent_nothing(rig) -> None:
     assert len(rig.commands) <= sent + 1
 
 
-def test_data_that_stay_away_abort_the_goal(nodes, tiny_model) -> None:
-    rig = Rig(nodes, tiny_model, **{"goal.give_up_seconds": 1.0})
+def test_data_that_stay_away_abort_the_goal(make_rig) -> None:
+    rig = make_rig(**{"goal.give_up_seconds": 1.0})
     rig.start_moving()
     rig.camera = False
     rig.wait_for_state(Status.ABORTED, "camera image")
 
 
-def test_goal_that_cannot_be_reached_spends_its_budget(nodes, tiny_model) -> None:
-    rig = Rig(nodes, tiny_model, **{"goal.max_steps": 3})
+def test_goal_that_cannot_be_reached_spends_its_budget(make_rig) -> None:
+    rig = make_rig(**{"goal.max_steps": 3})
     rig.goal_position = np.array([5.0, 0.0, 0.0])
     result = rig.result(rig.send(rig.request()))
     assert result.error_code == Result.BUDGET_SPENT and result.steps == 3
@@ -195,8 +209,8 @@ def test_services_pause_step_resume_and_stop(rig) -> None:
     rig.wait_for(lambda: rig.rests, "rest")
 
 
-def test_dry_run_plans_and_publishes_nothing_to_the_arm(nodes, tiny_model) -> None:
-    rig = Rig(nodes, tiny_model, dry_run=True)
+def test_dry_run_plans_and_publishes_nothing_to_the_arm(make_rig) -> None:
+    rig = make_rig(dry_run=True)
     rig.show_goal()
     rig.wait_for(lambda: rig.status.step >= 2, "planned steps")
     assert not rig.commands and np.isfinite(rig.status.energy) and len(rig.status.action) == 7
@@ -215,8 +229,8 @@ def test_deactivated_planner_brings_the_arm_to_rest_and_answers_goals(rig) -> No
     rig.wait_for_state(Status.REACHED)
 
 
-def test_goal_from_before_activation_does_not_move_the_arm(nodes, tiny_model) -> None:
-    rig = Rig(nodes, tiny_model, start=False)
+def test_goal_from_before_activation_does_not_move_the_arm(make_rig) -> None:
+    rig = make_rig(start=False)
     rig.show_goal()
     time.sleep(0.2)
     rig.planner.start()
@@ -259,7 +273,7 @@ def test_solver_settings_change_while_running_and_limits_do_not(rig) -> None:
     assert "configure" in changed[1].reason
 
 
-def test_wrong_settings_are_refused_in_configure(nodes, tiny_model) -> None:
-    rig = Rig(nodes, tiny_model, start=False, **{"safety.workspace": [0.0, 1.0]})
+def test_wrong_settings_are_refused_in_configure(make_rig) -> None:
+    rig = make_rig(start=False, **{"safety.workspace": [0.0, 1.0]})
     assert rig.planner.trigger_configure().name == "FAILURE"
     assert rig.planner.state_name == "unconfigured"
