@@ -190,7 +190,8 @@ def time_budget(config: PlanBench, model: WorldModel) -> list[dict[str, Any]]:
         problems = simulated_problems(model, config.problems, config.seed)
     else:
         problems = random_problems(model, config.problems, config.frames, config.seed)
-    full = replace(config, samples=config.thorough_samples, iterations=config.thorough_iterations, elites=min(10, config.thorough_samples))
+    samples, iterations = config.thorough_samples, config.thorough_iterations
+    full = replace(config, samples=samples, iterations=iterations, elites=min(10, samples))
     budget = 1.0 / config.rate
     _solver(config).solve(OurCost(model, problems[0]))  # warms up
     rows = []
