@@ -113,18 +113,18 @@ def test_a_node_process_ends_cleanly_when_told_to(nodes, processes, signal_numbe
     questions.publish(String(data="up?"))
     nodes.wait_until(lambda: answers or process.poll() is not None, "the node's answer")
     process.send_signal(signal_number)
-    assert process.wait(20) == 0, processes.output(process)
+    assert process.wait(60) == 0, processes.output(process)
     assert "Traceback" not in processes.output(process)
 
 
 def test_a_node_process_that_cannot_start_says_why_and_exits_with_1(processes):
     process = processes.start_file(EXAMPLE, ros_parameters={"autostart": True, "model": "bad"})
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert "cannot configure: expected a good model, got a bad one" in processes.output(process)
 
 
 def test_a_bad_parameter_is_named_and_the_process_exits_with_2(processes):
     process = processes.start_file(EXAMPLE, ros_parameters={"model": "unheard_of"})
-    assert process.wait(20) == 2
+    assert process.wait(60) == 2
     assert "model: expected good or bad or buggy, got 'unheard_of'" in processes.output(process)
     assert "Traceback" not in processes.output(process)
