@@ -117,7 +117,7 @@ class BagWriter:
 
 
 def header_stamp(data: bytes) -> int:
-    """The stamp, in nanoseconds, of a serialised message that begins with a header; 0 when it is not set."""
+    """The stamp, in nanoseconds, that a serialised message with a header begins with; 0 when it is not set."""
     order = "<" if data[1] == _CDR_LITTLE_ENDIAN else ">"
     seconds, nanoseconds = struct.unpack_from(order + "iI", data, 4)
     return max(0, seconds * _NANOSECONDS + nanoseconds)

@@ -73,7 +73,7 @@ def _run(config: DemoConfig, goal_positions: list[float]) -> tuple[ReachRun, flo
     metadata = {"task": config.task, "seed": str(config.seed)}
     with (
         running_table(config.nodes, config.out / LOG) as table,
-        TopicRecorder(table.client.node, config.out / BAG, metadata=metadata) as recorder,
+        TopicRecorder(config.out / BAG, metadata=metadata, use_sim_time=True) as recorder,
     ):
         run = _reach(config, goal_positions, table)
         recorder.set_metadata("model", run.pursuit.model)

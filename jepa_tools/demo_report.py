@@ -88,7 +88,7 @@ def energy_figure(trace: DemoTrace, outcome: DemoOutcome) -> Figure:
 
 
 def _plain(axis: Axes) -> None:
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, axis.get_ylim()[1] * 1.04)
     axis.grid(color="#e5e7eb", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)

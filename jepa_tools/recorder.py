@@ -7,17 +7,16 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import tyro
-from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import (
     Qos,
@@ -28,13 +27,17 @@ from rosbags.interfaces import (
     QosTime,
 )
 
-from jepa_tools.bag_writer import BagWriter
+from jepa_tools.bag_writer import BagWriter, header_stamp
 from jepa_tools.message_types import MessageTypes, UnknownMessageTypeError
 from jepa_tools.process_runner import terminate_as_interrupt
 from jepa_tools.ros_client import RosClient
 
 DISCOVERY_SECONDS = 0.25
+POLL_SECONDS = 0.02
 QUEUE_DEPTH = 200
+"""Messages of one topic that may come between two polls; at 0.02 s that is 10 kHz."""
+
+CLOCK = "/clock"
 
 
 class RecordingError(RuntimeError):
@@ -63,52 +66,58 @@ class TopicChoice:
 class TopicRecorder:
     """Records what is published while the `with` block runs, topics that appear later included.
 
-    Messages without a stamp of their own are filed under the time of the node's clock.
+    Messages without a stamp of their own are filed under the time of `/clock` once that has been heard, if
+    `use_sim_time`, else under the machine's time.
 
-    Threads: made, entered and left by one thread, while another one spins `node`. What goes wrong in between is
-    raised when the block ends.
+    Threads: one thread makes, enters and leaves it; a thread of its own records. What goes wrong there is raised
+    when the block ends.
     """
 
     def __init__(
         self,
-        node: Node,
         path: Path,
         topics: TopicChoice | None = None,
         metadata: Mapping[str, str] | None = None,
+        use_sim_time: bool = False,
     ) -> None:
-        """Raises `bag_writer.BagExistsError` when `path` exists."""
-        self._node, self._topics = node, topics or TopicChoice()
+        """Takes the ROS domain from the environment. Raises `bag_writer.BagExistsError` when `path` exists."""
+        self._topics, self._use_sim_time = topics or TopicChoice(), use_sim_time
+        self._metadata = dict(metadata or {})
         self._types = MessageTypes()
-        self._writer = BagWriter(path, self._types, metadata)
+        self._writer = BagWriter(path, self._types)
         self._seen: set[str] = set()
-        self._lock = threading.Lock()
-        self._failure: Exception | None = None
-        self._open = ExitStack()
+        self._simulated_now = 0
+        self._pool = ThreadPoolExecutor(1, "recorder")
+        self._ending = threading.Event()
+        self._recording: Future[None] | None = None
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.enter_context(self._writer)
-            clock = Clock(clock_type=ClockType.STEADY_TIME)
-            timer = self._node.create_timer(DISCOVERY_SECONDS, self._discover, clock=clock)
-            stack.callback(self._node.destroy_timer, timer)
-            self._open = stack.pop_all()
+        self._writer.__enter__()
+        self._recording = self._pool.submit(self._record_until_told)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._lock:
-            failure, self._failure = self._failure, self._failure or RecordingError("closed")
-        if failure is None or kind is not None:
-            self._open.__exit__(kind, error, trace)
+        self._ending.set()
+        self._pool.shutdown()
+        failure = self._recording.exception() if self._recording else None
+        if kind is not None or failure is None:
+            self._finish(kind, error, trace)
             return
-        self._open.__exit__(type(failure), failure, failure.__traceback__)
+        self._writer.__exit__(type(failure), failure, failure.__traceback__)
         raise RecordingError(f"recording to {self._writer.path} failed, nothing is kept: {failure}") from failure
+
+    def _finish(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for key, value in self._metadata.items():
+            self._writer.set_metadata(key, value)
+        self._writer.__exit__(kind, error, trace)
 
     def set_metadata(self, key: str, value: str) -> None:
         """Adds something to the bag's metadata that was not known when the recording began."""
-        with self._lock:
-            self._writer.set_metadata(key, value)
+        self._metadata[key] = value
 
     @property
     def message_count(self) -> int:
@@ -120,40 +129,46 @@ class TopicRecorder:
         """Messages recorded so far, by topic."""
         return dict(self._writer.counts)
 
-    def _discover(self) -> None:
-        for topic, types in self._node.get_topic_names_and_types():
+    @property
+    def has_failed(self) -> bool:
+        """Whether the recording has ended too early; leaving the block tells why."""
+        return self._recording is not None and self._recording.done()
+
+    # --- the recorder's own thread --------------------------------------------------------------------------
+
+    def _record_until_told(self) -> None:
+        with RosClient("recorder") as client:
+            discovery = 0.0
+            while not self._ending.wait(POLL_SECONDS):
+                if time.monotonic() >= discovery:
+                    self._discover(client)
+                    discovery = time.monotonic() + DISCOVERY_SECONDS
+                client.poll()
+
+    def _discover(self, client: RosClient) -> None:
+        for topic, types in client.node.get_topic_names_and_types():
             if topic not in self._seen and self._topics.takes(topic):
-                publishers = self._node.get_publishers_info_by_topic(topic)
+                publishers = client.node.get_publishers_info_by_topic(topic)
                 if publishers:
                     self._seen.add(topic)
-                    self._subscribe(topic, types[0], [publisher.qos_profile for publisher in publishers])
+                    self._subscribe(client, topic, types[0], [item.qos_profile for item in publishers])
 
-    def _subscribe(self, topic: str, type_name: str, offered: list[QoSProfile]) -> None:
-        def record(data: bytes) -> None:
-            self._record(topic, data)
+    def _subscribe(self, client: RosClient, topic: str, type_name: str, offered: list[QoSProfile]) -> None:
+        try:
+            message_type = message_class(type_name)
+            self._writer.add_topic(topic, type_name, [_bag_qos(profile) for profile in offered])
+        except (ImportError, UnknownMessageTypeError) as error:
+            client.node.get_logger().warning(f"{topic} is not recorded: {error}")
+            return
+        write = self._write_clock if topic == CLOCK and self._use_sim_time else self._write
+        client.subscribe(message_type, topic, partial(write, topic), matching_qos(offered), raw=True)
 
-        with self._lock:
-            if self._failure is not None:
-                return
-            try:
-                message_type = message_class(type_name)
-                self._writer.add_topic(topic, type_name, [_bag_qos(profile) for profile in offered])
-            except (ImportError, UnknownMessageTypeError) as error:
-                self._node.get_logger().warning(f"{topic} is not recorded: {error}")
-                return
-            qos = matching_qos(offered)
-            subscription = self._node.create_subscription(message_type, topic, record, qos, raw=True)
-            self._open.callback(self._node.destroy_subscription, subscription)
+    def _write(self, topic: str, data: bytes) -> None:
+        self._writer.write(topic, data, self._simulated_now or time.time_ns())
 
-    def _record(self, topic: str, data: bytes) -> None:
-        with self._lock:
-            if self._failure is not None:
-                return
-            try:
-                self._writer.write(topic, data, self._node.get_clock().now().nanoseconds)
-            except OSError as error:
-                self._failure = error
-                self._node.get_logger().error(f"recording has stopped: {error}")
+    def _write_clock(self, topic: str, data: bytes) -> None:
+        self._simulated_now = header_stamp(data)  # a clock message is a stamp
+        self._write(topic, data)
 
 
 def message_class(type_name: str) -> type:
@@ -227,10 +242,9 @@ def record(config: RecordConfig) -> int:
     """Records; the exit code is 0 when a bag with messages was left."""
     path = config.out or _default_bag()
     choice = TopicChoice(config.topics, config.exclude)
-    with RosClient("recorder", config.use_sim_time) as client:
-        recorder = TopicRecorder(client.node, path, choice)
-        with recorder:
-            _wait(recorder, config.duration)
+    recorder = TopicRecorder(path, choice, use_sim_time=config.use_sim_time)
+    with recorder:
+        _wait(recorder, config.duration)
     for topic, count in sorted(recorder.counts.items()):
         print(f"{count:8d}  {topic}")
     if not recorder.message_count:
@@ -245,7 +259,7 @@ def _wait(recorder: TopicRecorder, duration: float) -> None:
     deadline = time.monotonic() + duration if duration else float("inf")
     try:
         with terminate_as_interrupt():
-            while time.monotonic() < deadline:
+            while time.monotonic() < deadline and not recorder.has_failed:
                 time.sleep(0.2)
                 if sys.stderr.isatty():
                     print(f"\r{recorder.message_count} messages (Ctrl-C ends)", end="", file=sys.stderr)

@@ -1,18 +1,19 @@
-"""A ROS node for tools: spun on its own thread, with calls that wait and say what they waited for."""
+"""A ROS node for tools: asked for messages when they are wanted, with waits that say what they waited for."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import rclpy
 from lifecycle_msgs.srv import GetState
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
 
 POLL_SECONDS = 0.01
 SERVICE_SECONDS = 20.0
@@ -26,54 +27,73 @@ def nothing_to_check() -> None:
     """Default of the checks that run while waiting."""
 
 
-class RosClient:
-    """A node `node`, in a ROS context of its own, that lives while the `with` block runs.
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    subscription: Subscription
+    callback: Callable[[Any], None]
 
-    Threads: callbacks of subscriptions run on the client's thread; everything else belongs to the thread that made
-    the client. `check` is called while waiting and may raise, for instance when a process has ended; it may be
-    replaced.
+
+class RosClient:
+    """A node in a ROS context of its own that lives while the `with` block runs.
+
+    Messages wait in their subscriptions until `poll`, which every wait calls: an executor of rclpy would spend
+    about a millisecond on each, and two cores are all that the nodes have. `check` is called while waiting and
+    may raise, for instance when a process has ended; it may be replaced.
+
+    Threads: one thread makes, uses and leaves it. Callbacks run inside `poll`.
     """
 
-    def __init__(self, name: str, use_sim_time: bool = False, check: Callable[[], None] = nothing_to_check) -> None:
+    def __init__(self, name: str, check: Callable[[], None] = nothing_to_check) -> None:
         """Takes the ROS domain from the environment."""
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
-        self.node: Node = rclpy.create_node(
-            name,
-            context=self._context,
-            parameter_overrides=[Parameter("use_sim_time", value=use_sim_time)],
-        )
+        self.node: Node = rclpy.create_node(name, context=self._context)
         self.check = check
         self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, name=f"{name}-executor", daemon=True)
+        self._readers: list[_Reader] = []
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._executor.shutdown()
-        self._context.try_shutdown()
-        self._thread.join()
         self.node.destroy_node()
+        self._context.try_shutdown()
+
+    def subscribe(
+        self, message_type: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile, raw: bool = False
+    ) -> None:
+        """Passes messages to `callback`, serialised ones if `raw`, whenever the client is polled."""
+
+        def deliver(message: Any) -> None:
+            callback(message)
+
+        subscription = self.node.create_subscription(message_type, topic, deliver, qos, raw=raw)
+        self._readers.append(_Reader(subscription, deliver))
+
+    def poll(self) -> None:
+        """Delivers all messages that have come, topic by topic."""
+        for reader in tuple(self._readers):
+            handle, message_type = reader.subscription.handle, reader.subscription.msg_type
+            while (taken := handle.take_message(message_type, reader.subscription.raw)) is not None:
+                reader.callback(taken[0])
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout: float) -> None:
-        """Returns when `condition` holds.
+        """Polls until `condition` holds.
 
         Raises:
             RosTimeoutError: it did not within `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
+        self.poll()
         while not condition():
             self.check()
-            if not self._thread.is_alive():
-                raise RosTimeoutError(f"waited for {what}, but ROS was shut down")
             if time.monotonic() > deadline:
                 raise RosTimeoutError(f"waited {timeout:.0f} s for {what}, which did not come")
             time.sleep(POLL_SECONDS)
+            self.poll()
 
     def call(self, service_type: Any, name: str, request: Any, timeout: float = SERVICE_SECONDS) -> Any:
         """Calls a service and returns its response.
@@ -85,7 +105,7 @@ class RosClient:
         try:
             self.wait_until(client.service_is_ready, f"the service {client.srv_name}", timeout)
             future = client.call_async(request)
-            self.wait_until(future.done, f"an answer of the service {client.srv_name}", timeout)
+            self._spin_until(future, f"an answer of the service {client.srv_name}", timeout)
             return future.result()
         finally:
             self.node.destroy_client(client)
@@ -112,8 +132,15 @@ class RosClient:
                 time.sleep(0.1)
             on_active(name)
 
-    def _spin(self) -> None:
+    def _spin_until(self, future: Any, what: str, timeout: float) -> None:
+        """Spins until `future` is done; messages that come meanwhile are delivered, too."""
+        deadline = time.monotonic() + timeout
+        self._executor.add_node(self.node)
         try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
+            while not future.done():
+                self.check()
+                if time.monotonic() > deadline:
+                    raise RosTimeoutError(f"waited {timeout:.0f} s for {what}, which did not come")
+                self._executor.spin_once(timeout_sec=0.1)
+        finally:
+            self._executor.remove_node(self.node)

@@ -97,7 +97,7 @@ def running_table(config: NodesConfig, log: Path) -> Iterator[RunningTable]:
         stack.callback(node_log.hush)
         for spec in process_specs(deployment, bring_up):
             runner.start(spec)
-        client = RosClient("operator", use_sim_time=True, check=lambda: runner.check(respawns_allowed=False))
+        client = RosClient("operator", check=lambda: runner.check(respawns_allowed=False))
         stack.enter_context(client)
         operator = TableOperator(client)
         _wait_until_ready(client, operator, deployment.lifecycle_names, config.start_seconds)

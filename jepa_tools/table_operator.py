@@ -12,10 +12,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros.msg import PlannerStatus
 from jepa_ros.srv import ResetSimulation
 from numpy.typing import NDArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
-from jepa_common.qos_profiles import camera_qos, joint_states_qos, latched_qos, latest_qos
+from jepa_common.qos_profiles import camera_qos, latched_qos
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
 from jepa_planner.kinematics import Kinematics
 from jepa_sim.robot_description import ARM_JOINTS, BASE_LINK, TCP_LINK
@@ -27,6 +28,10 @@ MESSAGE_SECONDS = 20.0
 REST_SPEED = 0.01
 """Joints that are slower count as still, rad/s or m/s."""
 
+ON_THE_WAY_NANOSECONDS = 50_000_000
+"""Messages sent before a reset that may still arrive after it are not older than this."""
+
+STATUS_DEPTH = 200
 PURSUED = (PlannerStatus.PLANNING, PlannerStatus.HOLDING)
 ENDED = (PlannerStatus.REACHED, PlannerStatus.ABORTED)
 OnStatus = Callable[[PlannerStatus], None]
@@ -37,22 +42,24 @@ class ResetError(RuntimeError):
 
 
 class TableOperator:
-    """One operator at one table. Methods belong to one thread; the client's thread delivers the messages."""
+    """One operator at one table. Threads: as the client's."""
 
     def __init__(self, client: RosClient) -> None:
         """Subscribes and advertises; nothing is waited for."""
         self._client = client
+        # Of 100 a second only the newest is ever looked at.
+        newest_joint_states = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._latest: dict[type, Any] = {}
         self._statuses: deque[PlannerStatus] = deque()
         self._diagnostics: dict[str, dict[str, str]] = {}
         for message_type, topic, qos in (
             (Image, "image", camera_qos()),
-            (JointState, "joint_states", joint_states_qos()),
+            (JointState, "joint_states", newest_joint_states),
             (String, "robot_description", latched_qos()),
         ):
-            client.node.create_subscription(message_type, topic, self._keep, qos)
-        client.node.create_subscription(PlannerStatus, "planner_status", self._keep_status, 50)
-        client.node.create_subscription(DiagnosticArray, "/diagnostics", self._keep_diagnostics, latest_qos())
+            client.subscribe(message_type, topic, self._keep, qos)
+        client.subscribe(PlannerStatus, "planner_status", self._keep_status, QoSProfile(depth=STATUS_DEPTH))
+        client.subscribe(DiagnosticArray, "/diagnostics", self._keep_diagnostics, QoSProfile(depth=20))
         self._goal_topic = client.node.create_publisher(Image, "goal_image", latched_qos())
         self._kinematics: Kinematics | None = None
 
@@ -71,7 +78,7 @@ class TableOperator:
 
     def picture(self) -> Image:
         """A camera image taken after this call."""
-        before = to_nanoseconds(self._message(JointState).header.stamp)
+        before = to_nanoseconds(self._message(JointState).header.stamp) + ON_THE_WAY_NANOSECONDS
         self._client.wait_until(
             lambda: Image in self._latest and to_nanoseconds(self._latest[Image].header.stamp) > before,
             "a camera image",
@@ -137,6 +144,7 @@ class TableOperator:
             return float("nan")
 
     def _message(self, message_type: type) -> Any:
+        """The newest message of this type."""
         self._client.wait_until(
             lambda: message_type in self._latest, f"a message {message_type.__name__}", MESSAGE_SECONDS
         )

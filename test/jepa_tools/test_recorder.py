@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builtin_interfaces.msg import Time
 from jepa_ros.msg import Latent
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from rosbags.highlevel import AnyReader
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header, String
 
@@ -39,7 +41,7 @@ def test_messages_come_back_as_they_were_sent(nodes: Any, tmp_path: Path):
     latents = node.create_publisher(Latent, "latent", 1)
     latent = Latent(model="tiny@0123", shape=[1, 1, 2], dtype="float32", data=array.array("B", bytes(8)))
     latent.header.stamp.sec = 12
-    with TopicRecorder(node, tmp_path / "bag", metadata={"seed": "3"}) as recorder:
+    with TopicRecorder(tmp_path / "bag", metadata={"seed": "3"}) as recorder:
         nodes.wait_until(lambda: images.get_subscription_count() == 1, "the recorder")
         nodes.wait_until(lambda: latents.get_subscription_count() == 1, "the recorder")
         images.publish(image(11))
@@ -61,6 +63,23 @@ def test_messages_come_back_as_they_were_sent(nodes: Any, tmp_path: Path):
     assert "/robot_description" in recorded
 
 
+def test_messages_without_a_stamp_are_filed_under_simulated_time(nodes: Any, tmp_path: Path):
+    clock = nodes.client.create_publisher(Clock, "/clock", 1)
+    texts = nodes.client.create_publisher(String, "text", 1)
+    with TopicRecorder(tmp_path / "bag", TopicChoice(("/clock", "/text")), use_sim_time=True) as recorder:
+        nodes.wait_until(lambda: clock.get_subscription_count() == 1, "the recorder")
+        nodes.wait_until(lambda: texts.get_subscription_count() == 1, "the recorder")
+        clock.publish(Clock(clock=Time(sec=42)))
+        nodes.wait_until(lambda: recorder.message_count == 1, "the clock")
+        texts.publish(String(data="now"))
+        nodes.wait_until(lambda: recorder.message_count == 2, "the text")
+    with AnyReader([tmp_path / "bag"]) as reader:
+        assert {(connection.topic, stamp) for connection, stamp, _ in reader.messages()} == {
+            ("/clock", 42 * 10**9),
+            ("/text", 42 * 10**9),
+        }
+
+
 def test_topics_are_chosen_by_pattern():
     choice = TopicChoice(include=("/camera/*", "/joint_states"), exclude=("*/compressed",))
     assert choice.takes("/camera/image")
@@ -71,11 +90,19 @@ def test_topics_are_chosen_by_pattern():
     assert not TopicChoice().takes("/reach_goal/_action/status")
 
 
-def test_a_topic_without_a_definition_is_left_out_and_the_others_recorded(nodes: Any, tmp_path: Path):
+def test_a_topic_without_a_definition_is_left_out_and_the_others_recorded(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def only_joint_states(type_name: str) -> type:
+        if type_name != "sensor_msgs/msg/JointState":
+            raise ImportError(f"no package for {type_name}")
+        return JointState
+
+    monkeypatch.setattr("jepa_tools.recorder.message_class", only_joint_states)
+    nodes.client.create_publisher(String, "a_text", 1)
     states = nodes.client.create_publisher(JointState, "joint_states", 1)
-    with TopicRecorder(nodes.client, tmp_path / "bag", TopicChoice(("/joint_states", "/odd"))) as recorder:
+    with TopicRecorder(tmp_path / "bag", TopicChoice(("/a_text", "/joint_states"))) as recorder:
         nodes.wait_until(lambda: states.get_subscription_count() == 1, "the recorder")
-        recorder._subscribe("/odd", "absent_msgs/msg/Odd", [BEST_EFFORT])
         states.publish(JointState(name=["a"], position=[1.0]))
         nodes.wait_until(lambda: recorder.message_count == 1, "a message")
     assert recorder.counts == {"/joint_states": 1}
@@ -89,12 +116,12 @@ def test_a_full_disk_ends_the_recording_with_a_message_and_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    recorder = TopicRecorder(nodes.client, tmp_path / "bag", TopicChoice(("/joint_states",)))
+    recorder = TopicRecorder(tmp_path / "bag", TopicChoice(("/joint_states",)))
     with pytest.raises(RecordingError, match="No space left"), recorder:
         nodes.wait_until(lambda: states.get_subscription_count() == 1, "the recorder")
         monkeypatch.setattr(recorder._writer, "write", full)
         states.publish(JointState())
-        nodes.wait_until(lambda: recorder._failure is not None, "the failure")
+        nodes.wait_until(lambda: recorder.has_failed, "the failure")
     assert list(tmp_path.iterdir()) == []
 
 
