@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -20,6 +22,10 @@ import pytest
 # Before the first import of torch or MuJoCo: two cores are shared by everything that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", "egl")
+
+# torch.optim loads triton, whose LLVM crashes where Mesa's is in the process already; the other order works.
+if importlib.util.find_spec("triton"):
+    importlib.import_module("triton")
 
 # The machine is shared, so time says nothing about correctness; and every run tries the same examples.
 hypothesis.settings.register_profile("shared machine", deadline=None, derandomize=True)

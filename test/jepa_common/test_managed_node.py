@@ -110,6 +110,7 @@ def test_a_node_process_ends_cleanly_when_told_to(nodes, processes, signal_numbe
     answers = nodes.collect(String, "answer", latest_qos())
     questions = nodes.publisher(String, "question", latest_qos())
     nodes.wait_until(lambda: nodes.client.count_publishers("answer"), "the node's publisher")
+    nodes.wait_until(questions.get_subscription_count, "the node's subscription")
     questions.publish(String(data="up?"))
     nodes.wait_until(lambda: answers or process.poll() is not None, "the node's answer")
     process.send_signal(signal_number)
