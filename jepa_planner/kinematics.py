@@ -216,7 +216,10 @@ class Kinematics:
 
     def _check_chain(self) -> None:
         """Every joint must move the tip relative to the base; others would be driven without any effect."""
-        support = set(self._model.supports[self._model.frames[self._tip].parentJoint])
+        tip = self._model.frames[self._tip]
+        # Pinocchio 2, the last that numpy 1.26 of a sourced ROS accepts, has another name for it.
+        joint = tip.parentJoint if hasattr(tip, "parentJoint") else tip.parent
+        support = set(self._model.supports[joint])
         idle = [name for name in self.joint_names if self._model.getJointId(name) not in support]
         if idle:
             raise ValueError(f"joints {idle} do not move the tip link: check joint_names and tip_link")
