@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from sensor_msgs.msg import Image
 
 from jepa_planner.goal_machine import ErrorCode
 
-Picture = npt.NDArray[np.uint8] | Image
+Picture: TypeAlias = npt.NDArray[np.uint8] | Image
 
 
 class PlannerClientError(RuntimeError):
@@ -78,7 +78,8 @@ class JepaPlanner:
         """
         self._wait_seconds = wait_seconds
         self._spinner = None if node is not None else _Spinner()
-        self._client = ActionClient(node or self._spinner_node(), ReachGoal, name)
+        self._node: Node = node if node is not None else self._spinner_node()
+        self._client = ActionClient(self._node, ReachGoal, name)
         self._handle: ClientGoalHandle | None = None
         self._feedback: list[Feedback] = []
         self._result: ReachResult | None = None
@@ -146,9 +147,15 @@ class JepaPlanner:
 
     def close(self) -> None:
         """Ends the client; a goal that is being pursued goes on."""
-        self._client.destroy()
         if self._spinner is not None:
-            self._spinner.close()
+            self._spinner.close(self._client)
+            return
+        # While an executor waits for a client it must not vanish: the executor's own thread ends it.
+        executor = self._node.executor
+        if executor is None:
+            self._client.destroy()
+        else:
+            executor.create_task(self._client.destroy)
 
     def _spinner_node(self) -> Node:
         if self._spinner is None:
@@ -206,7 +213,7 @@ def image_message(picture: Picture) -> Image:
     """An rgb8 message of an RGB picture uint8 [height, width, 3]; messages pass through. Raises ValueError."""
     if isinstance(picture, Image):
         return picture
-    values = np.ascontiguousarray(picture)
+    values: npt.NDArray[Any] = np.ascontiguousarray(picture)
     if values.ndim != 3 or values.shape[2] != 3 or values.dtype != np.uint8:
         raise ValueError(f"expected an RGB picture uint8 [height, width, 3], got {values.dtype} {values.shape}")
     height, width, _ = values.shape
@@ -227,11 +234,12 @@ class _Spinner:
         self._thread = threading.Thread(target=self._spin, name="jepa-planner-client", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
+    def close(self, client: ActionClient) -> None:
         self._executor.shutdown()
-        self._context.try_shutdown()
         self._thread.join()
+        client.destroy()
         self.node.destroy_node()
+        self._context.try_shutdown()
 
     def _spin(self) -> None:
         try:

@@ -453,8 +453,11 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def _finish(self, goal: Hashable, result: GoalResult) -> None:
         text = f"goal ended, {result.code.name.lower().replace('_', ' ')}: {result.message}"
-        log = self.get_logger().info if result.code <= ErrorCode.REPLACED else self.get_logger().warning
-        log(text)
+        # Two lines of source, because rclpy ties a severity to each.
+        if result.code <= ErrorCode.REPLACED:
+            self.get_logger().info(text)
+        else:
+            self.get_logger().warning(text)
         known = self._goals.get(goal)
         if known is not None:
             known.finished.set_result(result)

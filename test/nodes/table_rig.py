@@ -82,8 +82,9 @@ class Rig:
         client.create_timer(0.08, self._see)
 
     def close(self) -> None:
-        """Ends what rclpy does not end with its node; to be called while the nodes are still there."""
-        self.actions.destroy()
+        """Ends what rclpy does not end with its node, on the thread that spins it."""
+        ended = self.client.executor.create_task(self.actions.destroy)
+        self.nodes.wait_until(ended.done, "the end of the action client")
 
     # --- the parts ------------------------------------------------------------------------------------------
 
