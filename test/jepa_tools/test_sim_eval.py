@@ -7,10 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.tasks import make_task
-from jepa_tools.evaluation import Expert, HoldStill, RandomActions, prepare_episode, run_episode, scene_seeds
+from jepa_tools.evaluation import (
+    ControlConfig,
+    Expert,
+    HoldStill,
+    RandomActions,
+    prepare_episode,
+    run_episode,
+    scene_seeds,
+)
 from jepa_tools.evaluation_table import format_table, statistics
 from jepa_tools.sim_eval import SimEvalConfig, sim_eval
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
@@ -18,6 +27,7 @@ from jepa_world_model.checkpoint import save_world_model
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 KEYS = {
     "task",
     "episodes",
@@ -78,6 +88,16 @@ def test_the_report_has_its_keys_and_is_the_same_twice(
     assert all(name in table for name in ("cem", "random", "hold_still", "expert"))
     second = evaluate(untrained, tmp_path / "second.json")
     assert without_times(first) == without_times(second)
+
+
+def test_planning_in_process_has_the_parameters_of_the_simulated_deployment():
+    values = yaml.safe_load((REPOSITORY / "config" / "sim.yaml").read_text())["/**/planner"]["ros__parameters"]
+    control = ControlConfig()
+    for name, value in values["solver"].items():
+        if name != "plan_seconds":
+            assert getattr(control.solver, "solver" if name == "name" else name) == value, name
+    for name in ("tolerance", "plateau_steps", "plateau_energy"):
+        assert getattr(control.goals, name) == values["goal"][name], name
 
 
 def test_several_solvers_stand_in_one_report(untrained: Path, tmp_path: Path):
