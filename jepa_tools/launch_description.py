@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
@@ -17,7 +18,6 @@ from jepa_tools.node_table import (
     NodeEntry,
     option_infos,
 )
-from launch import LaunchContext, LaunchDescription
 
 
 def deployment_description(name: str) -> LaunchDescription:

@@ -12,10 +12,10 @@ pytest.importorskip(
     "launch_ros", reason="launch and launch_ros are not in the Python registry: source a ROS 2 installation"
 )
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
 from jepa_tools.node_table import DEPLOYMENTS, option_infos
-from launch import LaunchContext, LaunchDescription
 
 FOLDER = Path(__file__).resolve().parents[2] / "launch"
 NAMES = sorted(DEPLOYMENTS)
