@@ -135,9 +135,9 @@ class ControlConfig:
         goals: when a goal is over; a tolerance of 0 is the model card's.
     """
 
-    solver: SolverConfig = field(default_factory=lambda: SolverConfig(max_step=0.0))
+    solver: SolverConfig = field(default_factory=lambda: SolverConfig(max_step=0.075))
     mpc: MpcConfig = field(default_factory=lambda: MpcConfig(plan_seconds=0.0, longest_step=0.075))
-    goals: GoalConfig = field(default_factory=lambda: GoalConfig(plateau_steps=8, plateau_energy=0.3))
+    goals: GoalConfig = field(default_factory=lambda: GoalConfig(tolerance=0.06, plateau_steps=8, plateau_energy=0.3))
 
     def with_card(self, card: ModelCard) -> ControlConfig:
         """The same with the values that are left to the model card filled in."""
