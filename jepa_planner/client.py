@@ -231,18 +231,23 @@ class _Spinner:
         self.node: Node = rclpy.create_node("jepa_planner_client", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._spin, name="jepa-planner-client", daemon=True)
         self._thread.start()
 
     def close(self, client: ActionClient) -> None:
-        self._executor.shutdown()
+        # An executor must not be shut down while another thread waits in it.
+        self._closing.set()
+        self._executor.wake()
         self._thread.join()
+        self._executor.shutdown()
         client.destroy()
         self.node.destroy_node()
         self._context.try_shutdown()
 
     def _spin(self) -> None:
         try:
-            self._executor.spin()
+            while not self._closing.is_set():
+                self._executor.spin_once()
         except ExternalShutdownException:
             return

@@ -22,7 +22,17 @@ from jepa_planner.cost import (
 )
 from jepa_planner.goals import GoalSequence, Outcome, Progress
 from jepa_planner.gripper import GripperConfig, GripperHysteresis
-from jepa_planner.solvers.base import ACTION_DIM, GRIPPER, TRANSLATION, Array, Cost, IterationCallback, Plan, Solver
+from jepa_planner.solvers.base import (
+    ACTION_DIM,
+    GRIPPER,
+    TRANSLATION,
+    Array,
+    Cost,
+    Iteration,
+    IterationCallback,
+    Plan,
+    Solver,
+)
 from jepa_planner.solvers.icem import shift
 
 ObservationT = TypeVar("ObservationT")
@@ -153,8 +163,20 @@ class Mpc(Generic[ObservationT, GoalT]):
         units = self._search_units(energy)
         warm_start = None if not self._config.warm_start or self._warm_start is None else self._warm_start / units
         deadline = self._config.plan_seconds or None
-        plan = self._solver.solve(in_units_of(priced, units), warm_start, deadline, self._on_iteration)
+        plan = self._solver.solve(in_units_of(priced, units), warm_start, deadline, self._in_actions(units))
         return replace(plan, actions=plan.actions * units)
+
+    def _in_actions(self, units: Array) -> IterationCallback | None:
+        """The iteration callback for a solver that searches in ``units`` [7]: it is told of actions."""
+        report = self._on_iteration
+        if report is None:
+            return None
+
+        def in_actions(iteration: Iteration) -> None:
+            searched = {name: getattr(iteration, name) * units for name in ("actions", "mean", "std")}
+            report(replace(iteration, **searched))
+
+        return in_actions
 
     def _search_units(self, energy: float) -> Array:
         """Units [7] of the actions that the solver searches: translations shrink with the distance to the goal."""

@@ -43,8 +43,8 @@ class CameraConfig:
     """A fixed pinhole camera: ``position`` and ``target`` in m (base frame), vertical field of view in degrees."""
 
     position: Vector = (1.30, 0.62, 0.78)
-    target: Vector = (0.42, 0.00, 0.17)
-    vertical_fov: float = 37.0
+    target: Vector = (0.40, -0.02, 0.24)
+    vertical_fov: float = 42.0
 
 
 @dataclass(frozen=True)

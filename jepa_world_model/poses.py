@@ -51,7 +51,7 @@ def integrate_batch(state: Tensor, action: Tensor) -> Tensor:
     """:func:`integrate` for tensors ``[..., 7]`` on any device, differentiable."""
     import torch
 
-    rotation = _rotation_matrix(action[..., 3:6]) @ _rotation_matrix(state[..., 3:6])
+    rotation = rotation_matrix(action[..., 3:6]) @ rotation_matrix(state[..., 3:6])
     closedness = (state[..., 6:] + action[..., 6:]).clamp(0.0, 1.0)
     return torch.cat([state[..., :3] + action[..., :3], _euler_angles(rotation), closedness], dim=-1)
 
@@ -68,7 +68,8 @@ def _rotation(pose: NDArray[np.float64]) -> Rotation:
     return Rotation.from_euler("xyz", pose[..., 3:6].reshape(-1, 3))
 
 
-def _rotation_matrix(angles: Tensor) -> Tensor:
+def rotation_matrix(angles: Tensor) -> Tensor:
+    """Rotation matrices ``[..., 3, 3]`` of extrinsic xyz Euler angles ``[..., 3]``, differentiable."""
     import torch
 
     (sr, sp, sy), (cr, cp, cy) = angles.sin().unbind(-1), angles.cos().unbind(-1)

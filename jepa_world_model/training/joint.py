@@ -3,7 +3,7 @@
 This is the recipe that works on a CPU. Every frame is encoded alone; its flattened tokens are projected to one global
 latent ``z``; a residual network predicts the next latent from ``z`` and the action, also when fed its own output.
 SIGReg keeps ``z`` from collapsing, and two light heads tie it to the robot: the action between two frames (inverse
-dynamics) and the end-effector's position. After training only the encoder is kept, frozen.
+dynamics) and the end-effector's pose with the gripper's closedness. After training only the encoder is kept, frozen.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jepa_world_model.poses import rotation_matrix
 from jepa_world_model.training.sigreg import random_directions, sigreg
 
 
@@ -29,12 +30,12 @@ class JointConfig:
         sigreg_directions: random projections per step.
     """
 
-    latent_dim: int = 256
+    latent_dim: int = 128
     hidden_dim: int = 512
-    rollout_steps: int = 3
-    sigreg_weight: float = 0.1
+    rollout_steps: int = 2
+    sigreg_weight: float = 0.05
     inverse_weight: float = 0.5
-    state_weight: float = 0.5
+    state_weight: float = 2.0
     sigreg_directions: int = 256
 
 
@@ -44,13 +45,23 @@ class JointBatch:
 
     Attributes:
         frames: ``[B, T, 3, S, S]``, normalised.
-        positions: x, y, z and closedness ``[B, T, 4]``, centred and divided by their deviation over the data set.
+        states: end-effector pose and closedness ``[B, T, STATE_FEATURES]`` (see :func:`state_features`), centred and
+            divided by their deviation over the data set.
         actions: ``[B, T-1, 7]``, divided by their deviation over the data set.
     """
 
     frames: Tensor
-    positions: Tensor
+    states: Tensor
     actions: Tensor
+
+
+STATE_FEATURES = 10
+
+
+def state_features(states: Tensor) -> Tensor:
+    """States ``[..., 7]`` as numbers that do not wrap ``[..., 10]``: position, the tool's x and y axis, closedness."""
+    axes = rotation_matrix(states[..., 3:6])[..., :2].transpose(-1, -2).flatten(-2)
+    return torch.cat([states[..., :3], axes, states[..., 6:]], dim=-1)
 
 
 def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -74,7 +85,7 @@ class JointModel(nn.Module):
         self.projector = nn.Linear(tokens * dim, config.latent_dim)
         self.transition = _head(config.latent_dim + 7, config.hidden_dim, config.latent_dim)
         self.inverse = _head(2 * config.latent_dim, config.hidden_dim, 7)
-        self.position = nn.Linear(config.latent_dim, 4)
+        self.state = nn.Linear(config.latent_dim, STATE_FEATURES)
 
     def latents(self, frames: Tensor) -> Tensor:
         """Global latents ``[B, T, D]`` of frames ``[B, T, 3, S, S]``, each encoded alone as a two-frame clip."""
@@ -96,14 +107,14 @@ class JointModel(nn.Module):
         spread = sigreg(latents.flatten(0, 1), directions.to(latents))
         pairs = torch.cat([latents[:, :-1], latents[:, 1:]], dim=-1)
         inverse = F.mse_loss(self.inverse(pairs), batch.actions)
-        position = F.mse_loss(self.position(latents), batch.positions)
+        state = F.mse_loss(self.state(latents), batch.states)
         loss = (
             prediction
             + config.sigreg_weight * spread
             + config.inverse_weight * inverse
-            + config.state_weight * position
+            + config.state_weight * state
         )
-        return {"loss": loss, "prediction": prediction, "sigreg": spread, "inverse": inverse, "position": position}
+        return {"loss": loss, "prediction": prediction, "sigreg": spread, "inverse": inverse, "state": state}
 
     def _prediction_error(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Mean squared error of one-step predictions everywhere and of a rollout from the first frame."""
