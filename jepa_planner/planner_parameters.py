@@ -175,7 +175,7 @@ class SolverParameters:
         0.0, "Largest change of closedness; 0: sub-goals move the gripper", minimum=0.0, maximum=1.0, live=True
     )
     seed: int = parameter(0, "Seed of the search", minimum=0)
-    distance: str = parameter("", "How energies compare latents; empty: the card's", choices=("", "l1", "l2", "cosine"))
+    distance: str = parameter("", "How energies compare latents; empty: the card's", choices=("", "l1", "l2", "cosine", "metric"))
     sum_over_horizon: bool = parameter(False, "Sum energies over the horizon instead of taking the last step's")
     effort_weight: float = parameter(0.0, "Energy per squared action at its bounds", minimum=0.0, live=True)
     plan_seconds: float = parameter(0.18, "Time for one plan, s; 0: as long as it takes", minimum=0.0, live=True)

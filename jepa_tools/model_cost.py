@@ -12,7 +12,6 @@ from torch import Tensor
 
 from jepa_planner.cost import Assessment
 from jepa_planner.solvers.base import Array
-from jepa_world_model.energy import latent_distance
 from jepa_world_model.model_card import Distance
 from jepa_world_model.rollout import RolloutInputs, uncached_rollout
 from jepa_world_model.world_model import WorldModel
@@ -89,12 +88,12 @@ class ModelCost:
             actions=actions.float().to(model.device),
         )
         imagined = uncached_rollout(model.predictor, inputs)
-        per_step = latent_distance(imagined, self.goal.clone(), self._distance)
+        per_step = model.distance(imagined, self.goal.clone(), self._distance)
         return per_step.sum(dim=1) if self.costs.sum_over_horizon else per_step[:, -1]
 
     def assess(self) -> Assessment:
         """Distance of now to the goal."""
-        return Assessment(float(latent_distance(self.latents[-1], self.goal, self._distance)))
+        return Assessment(float(self.costs.model.distance(self.latents[-1], self.goal, self._distance)))
 
     @property
     def _distance(self) -> Distance:

@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from typing import cast, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from jepa_world_model.energy import latent_distance
 from jepa_world_model.latent_store import LatentStore, StoredLatent
 from jepa_world_model.model_card import Distance
 from jepa_world_model.poses import integrate
@@ -187,6 +185,8 @@ class ActionScorer:
     def _distance(self, name: str) -> Distance:
         if name and name not in get_args(Distance):
             raise MalformedRequestError(f"distance: expected {', '.join(get_args(Distance))} or nothing, got {name!r}")
+        if name == "metric" and self.model.metric is None:
+            raise MalformedRequestError(f"distance: {self.model.card.name} holds no metric; ask for l1, l2 or cosine")
         return cast(Distance, name) if name else self.model.card.distance
 
     # --- surprise --------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ class ActionScorer:
         return self._distance_between(predicted.float().cpu().numpy(), now.latent, self.model.card.distance)
 
     def _distance_between(self, first: NDArray[np.float32], second: NDArray[np.float32], distance: Distance) -> float:
-        return float(latent_distance(torch.as_tensor(first), torch.as_tensor(second), distance))
+        return float(self.model.distance(first, second, distance))
 
 
 def _check_count(name: str, count: int, most: int) -> None:

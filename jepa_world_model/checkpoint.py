@@ -27,6 +27,7 @@ from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
 FORMAT = "jepa_ros world model 1"
 PARTS = ("encoder", "predictor")
 _STATISTICS = ("latent_mean", "latent_std")
+_METRIC = "energy_metric"
 _VERSION_DIGITS = 12
 
 Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, ModelCard)
@@ -51,6 +52,7 @@ def save_world_model(
     provenance: Mapping[str, Any],
     latent_mean: Tensor | None = None,
     latent_std: Tensor | None = None,
+    metric: Tensor | None = None,
 ) -> ModelCard:
     """Write ``path`` and its entry in the index beside it.
 
@@ -62,6 +64,7 @@ def save_world_model(
         provenance: how the weights came to be: seeds, steps, commit, metrics (JSON values).
         latent_mean: mean ``[tokens, dim]`` of latents, when the predictor works on standardised ones.
         latent_std: their standard deviation, the same shape.
+        metric: linear map ``[K, tokens * dim]`` of the distance "metric".
 
     Returns:
         The card with its version.
@@ -70,6 +73,8 @@ def save_world_model(
         CheckpointError: nothing to save, or weights that are not finite.
     """
     tensors = _named_tensors(encoder, predictor, latent_mean, latent_std)
+    if metric is not None:
+        tensors[_METRIC] = metric.contiguous()
     check_finite(tensors)
     slots = {name: TensorSlot.of(tensor) for name, tensor in tensors.items()}
     encoder_config = None if encoder is None else encoder.config
@@ -256,6 +261,13 @@ def load_statistics(file: WorldModelFile, device: torch.device) -> tuple[Tensor,
         return None
     check_finite(found)
     return found["mean"], found["std"]
+
+
+def load_metric(file: WorldModelFile, device: torch.device) -> Tensor | None:
+    """The linear map ``[K, tokens * dim]``, float32, of the distance "metric"; None when the file holds none."""
+    found = _read(file.path, _METRIC, device, torch.float32)
+    check_finite(found)
+    return found.get("")
 
 
 def _read(path: Path, prefix: str, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

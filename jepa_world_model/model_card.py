@@ -7,7 +7,7 @@ from typing import Literal
 
 from jepa_world_model.preprocess import Preprocess
 
-Distance = Literal["l1", "l2", "cosine"]
+Distance = Literal["l1", "l2", "cosine", "metric"]
 
 
 @dataclass(frozen=True)

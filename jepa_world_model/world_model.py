@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor
-from jepa_world_model.checkpoint import PARTS, CheckpointError, load_part, load_statistics, open_world_model
+from jepa_world_model.checkpoint import (
+    PARTS,
+    CheckpointError,
+    load_metric,
+    load_part,
+    load_statistics,
+    open_world_model,
+)
 from jepa_world_model.energy import latent_distance
 from jepa_world_model.model_card import Distance, ModelCard
 from jepa_world_model.official_checkpoints import is_official, official_version, open_official
@@ -36,6 +43,7 @@ class WorldModel:
         card: shapes, rates, distance and calibration.
         encoder, predictor: the networks; None when that part was not loaded.
         statistics: mean and standard deviation ``[tokens, dim]`` that standardise latents, or None.
+        metric: linear map ``[K, tokens * dim]`` of the distance "metric", or None.
         device, dtype: where and in which precision the networks run. Latents go in and out as float32.
         memory_bytes: what a rollout may take; more candidates than fit are rolled out in parts. None measures what is
             left on a graphics card, and takes a size that suits the caches on a CPU.
@@ -45,6 +53,7 @@ class WorldModel:
     encoder: VisionTransformer | None
     predictor: ActionConditionedPredictor | None
     statistics: tuple[Tensor, Tensor] | None = None
+    metric: Tensor | None = None
     device: torch.device = _CPU
     dtype: torch.dtype = torch.float32
     memory_bytes: int | None = None
@@ -76,7 +85,8 @@ class WorldModel:
             return cls._load_official(Path(path_or_name), device, dtype, parts)
         file = open_world_model(path_or_name)
         encoder, predictor = (load_part(file, part, device, dtype) if part in parts else None for part in PARTS)
-        return cls(file.card, encoder, predictor, load_statistics(file, device), device, dtype)
+        statistics, metric = load_statistics(file, device), load_metric(file, device)
+        return cls(file.card, encoder, predictor, statistics, metric, device, dtype)
 
     @classmethod
     def _load_official(
@@ -85,7 +95,7 @@ class WorldModel:
         official = open_official(path)
         encoder = official.load("encoder", device, dtype) if "encoder" in parts else None
         predictor = official.load("action_predictor", device, dtype) if "predictor" in parts else None
-        return cls(official.card(path.stem, official_version(path)), encoder, predictor, None, device, dtype)
+        return cls(official.card(path.stem, official_version(path)), encoder, predictor, device=device, dtype=dtype)
 
     @torch.inference_mode()
     def encode(self, frames: NDArray[np.uint8]) -> Tensor:
@@ -144,10 +154,20 @@ class WorldModel:
         distance = distance or self.card.distance
 
         def energies(part: RolloutInputs) -> Tensor:
-            per_step = [latent_distance(latents, goal, distance) for latents in self._rollout.steps(part)]
+            per_step = [self.distance(latents, goal, distance) for latents in self._rollout.steps(part)]
             return torch.stack(per_step).sum(dim=0) if sum_over_horizon else per_step[-1]
 
         return in_parts(energies, inputs, self._candidates_at_once(inputs))
+
+    def distance(self, latents: Array, goal: Array, distance: Distance | None = None) -> Tensor:
+        """Distance ``[...]`` of latents ``[..., tokens, dim]`` to ``goal`` ``[tokens, dim]``; None is the card's.
+
+        Differentiable; see :func:`jepa_world_model.energy.latent_distance`.
+
+        Raises:
+            ValueError: shapes that differ, or "metric" where the checkpoint holds none.
+        """
+        return latent_distance(self._latent(latents), self._latent(goal), distance or self.card.distance, self.metric)
 
     @functools.cached_property
     def _rollout(self) -> CachedRollout:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.data.episodes import EpisodeArrays
+from jepa_world_model.energy import latent_distance
 
 _REACH_TOLERANCE_M = 0.01
 _NEAR_M = 0.10
@@ -35,25 +36,35 @@ class EnergyScale:
 
 
 @torch.inference_mode()
-def energy_scale(predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays) -> EnergyScale:
-    """Calibrate on latents ``[E, T, tokens, dim]`` of held-out episodes."""
-    distances, energies = _near_pairs(latents, episodes)
+def energy_scale(
+    predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays, metric: Tensor
+) -> EnergyScale:
+    """Calibrate the distance of ``metric`` ``[K, N * D]`` on latents ``[E, T, N, D]`` of held-out episodes."""
+    distances, energies = _near_pairs(latents, episodes, metric)
     centers, medians = _median_by_distance(distances, energies)
     slope, _ = np.polyfit(centers, medians, 1)
     reach = float(np.interp(_REACH_TOLERANCE_M, centers, medians))
-    surprise = float(np.quantile(_one_step_errors(predictor, latents, episodes), 0.99))
+    surprise = float(np.quantile(_one_step_errors(predictor, latents, episodes, metric), 0.99))
     return EnergyScale(reach, _REACH_TOLERANCE_M, float(slope), surprise)
 
 
-def _near_pairs(latents: Tensor, episodes: EpisodeArrays) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _near_pairs(
+    latents: Tensor, episodes: EpisodeArrays, metric: Tensor
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distance and energy of frames a few steps apart, so that little but the arm has moved between them."""
     distances, energies = [], []
     for gap in range(1, _MAX_GAP + 1):
         moved = episodes.states[:, gap:, :3] - episodes.states[:, :-gap, :3]
         distances.append(np.linalg.norm(moved, axis=-1).ravel())
-        gaps = [(episode[gap:].float() - episode[:-gap].float()).abs().mean(dim=(1, 2)) for episode in latents]
+        gaps = [_differences(episode[gap:], episode[:-gap], metric) for episode in latents]
         energies.append(torch.stack(gaps).numpy().ravel())
     return np.concatenate(distances), np.concatenate(energies)
+
+
+def _differences(first: Tensor, second: Tensor, metric: Tensor) -> Tensor:
+    """Distances ``[T]`` of paired latents ``[T, N, D]``."""
+    change = first.float() - second.float()
+    return latent_distance(change, torch.zeros_like(change[0]), "metric", metric)
 
 
 def _median_by_distance(
@@ -67,12 +78,12 @@ def _median_by_distance(
 
 
 def _one_step_errors(
-    predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays
+    predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays, metric: Tensor
 ) -> NDArray[np.float32]:
     errors = []
     for episode, states, actions in zip(latents, episodes.states, episodes.actions, strict=True):
         predicted = predictor(
             episode[:-1].float(), torch.from_numpy(actions)[:, None], torch.from_numpy(states[:-1])[:, None]
         )
-        errors.append((predicted - episode[1:].float()).abs().mean(dim=(1, 2)))
+        errors.append(_differences(predicted, episode[1:], metric))
     return torch.cat(errors).numpy()

@@ -109,10 +109,7 @@ class JointModel(nn.Module):
         inverse = F.mse_loss(self.inverse(pairs), batch.actions)
         state = F.mse_loss(self.state(latents), batch.states)
         loss = (
-            prediction
-            + config.sigreg_weight * spread
-            + config.inverse_weight * inverse
-            + config.state_weight * state
+            prediction + config.sigreg_weight * spread + config.inverse_weight * inverse + config.state_weight * state
         )
         return {"loss": loss, "prediction": prediction, "sigreg": spread, "inverse": inverse, "state": state}
 

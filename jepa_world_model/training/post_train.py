@@ -25,14 +25,16 @@ class PostTrainConfig:
             displacements that the arm needs several periods for, so that a planner sees past flat stretches of the
             energy; an executed action is still cut to one period.
         rollout_steps: the predictor is fed its own output this many times; 0 or 1 leaves the rollout term out.
+        metric_weight: of the error in the energy's metric, whose unit is about a metre.
         state_noise_m: standard deviation of the noise on the positions that the predictor is told, in metres.
         seed: of the clips and the noise.
     """
 
     clip_frames: int = 3
     batch: int = 64
-    max_stride: int = 1
+    max_stride: int = 5
     rollout_steps: int = 2
+    metric_weight: float = 5.0
     state_noise_m: float = 0.003
     seed: int = 0
 
@@ -44,6 +46,10 @@ class LatentClips:
     latents: Tensor
     states: Tensor
     actions: Tensor
+
+    def to(self, device: torch.device) -> LatentClips:
+        """The same on ``device``."""
+        return LatentClips(self.latents.to(device), self.states.to(device), self.actions.to(device))
 
 
 class LatentClipSampler:
@@ -69,18 +75,30 @@ class LatentClipSampler:
 
 
 def post_training_losses(
-    predictor: ActionConditionedPredictor, clips: LatentClips, rollout_steps: int
+    predictor: ActionConditionedPredictor,
+    clips: LatentClips,
+    rollout_steps: int,
+    metric: Tensor | None = None,
+    metric_weight: float = 0.0,
 ) -> dict[str, Tensor]:
-    """``loss`` = teacher forcing L1 + rollout L1, with both parts (V-JEPA 2, equations 2 to 4)."""
+    """``loss`` = teacher forcing L1 + rollout L1, with both parts (V-JEPA 2, equations 2 to 4).
+
+    With a ``metric`` ``[K, N * D]`` the mean norm of the errors that it maps is added, as ``metric``.
+    """
     context, targets = clips.latents[:, :-1], clips.latents[:, 1:]
     predicted = _predict(predictor, context, clips.actions, clips.states[:, :-1])
     teacher = F.l1_loss(predicted, targets)
     losses = {"loss": teacher, "teacher": teacher}
+    errors = [predicted - targets]
     steps = min(rollout_steps, targets.shape[1])
     if steps > 1:
         # The first rolled-out latent is the teacher-forced one: both see the first frame alone.
-        rollout = F.l1_loss(_rollout(predictor, predicted[:, :1], clips, steps), targets[:, 1:steps])
+        errors.append(_rollout(predictor, predicted[:, :1], clips, steps) - targets[:, 1:steps])
+        rollout = errors[-1].abs().mean()
         losses |= {"rollout": rollout, "loss": teacher + rollout}
+    if metric is not None:
+        mapped = torch.stack([F.linear(error.flatten(-2), metric).norm(dim=-1).mean() for error in errors]).sum()
+        losses |= {"metric": mapped, "loss": losses["loss"] + metric_weight * mapped}
     return losses
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,12 +14,14 @@ from jepa_world_model.action_predictor import ActionConditionedPredictor, Action
 from jepa_world_model.checkpoint import save_world_model
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
 from jepa_world_model.model_card import ModelCard
+from jepa_world_model.training.energy_metric import EnergyMetric, MetricConfig, fit_energy_metric
 from jepa_world_model.training.energy_scale import EnergyScale, energy_scale
 from jepa_world_model.training.latents import LatentStatistics, encode_frames, latent_statistics
 from jepa_world_model.training.loop import LoopConfig, TrainingRun
 from jepa_world_model.training.post_train import LatentClipSampler, PostTrainConfig, post_training_losses
 from jepa_world_model.training.pretrain import EncoderShape, encoder_config
 from jepa_world_model.training.probe import linear_probe
+from jepa_world_model.training.provenance import provenance, read_provenance
 from jepa_world_model.training.validation import validate
 from jepa_world_model.vision_transformer import VisionTransformer
 
@@ -45,6 +45,7 @@ class TrainConfig:
         out: run folder.
         checkpoint: the ``.safetensors`` to write.
         encoder: the encoder's shape, as it was pretrained.
+        metric: how the energy's metric is fitted.
         first_predictor: run folder of an earlier ``jepa train`` whose predictor this one starts from.
         max_step_m: largest translation per action that the checkpoint recommends to planners.
     """
@@ -58,8 +59,9 @@ class TrainConfig:
     predictor: PredictorShape = field(default_factory=PredictorShape)
     post: PostTrainConfig = field(default_factory=PostTrainConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    metric: MetricConfig = field(default_factory=MetricConfig)
     first_predictor: Path | None = None
-    max_step_m: float = 0.075
+    max_step_m: float = 0.2
     device: str = "cpu"
 
 
@@ -76,18 +78,27 @@ def train(config: TrainConfig) -> Path:
     if config.first_predictor is not None:
         first = torch.load(config.first_predictor / "state.pt", map_location="cpu", weights_only=True)
         predictor.load_state_dict(first["module"])
+    metric = cached_metric(config, latents, episodes)
+    weights = metric.weights.to(device)
     run = TrainingRun(predictor, config.loop, config.out)
     sampler = LatentClipSampler(latents, episodes, config.post)
-    run.run(lambda step: post_training_losses(predictor, sampler.clips(step), config.post.rollout_steps), "train")
+
+    def objective(step: int) -> dict[str, Tensor]:
+        clips = sampler.clips(step).to(device)
+        return post_training_losses(predictor, clips, config.post.rollout_steps, weights, config.post.metric_weight)
+
+    run.run(objective, "train")
     predictor.eval()
     held_out_latents = _standardize(cached_latents(encoder, held_out, config.out / "held_out.pt", device), statistics)
-    provenance = {
-        **training_provenance(config, episodes),
-        **_held_out_metrics(predictor, latents, episodes, held_out_latents, held_out),
-        "train_seconds": round(time.monotonic() - started),
+    origin = {
+        **provenance("jepa train", config, episodes),
+        "objective": "joint",
+        "encoder": read_provenance(config.encoder_run),
+        **_held_out_metrics(predictor, latents, episodes, held_out_latents, held_out, metric),
+        "seconds": round(time.monotonic() - started),
     }
-    scale = energy_scale(predictor, held_out_latents, held_out)
-    return write_checkpoint(config, encoder, predictor, statistics, scale, provenance)
+    scale = energy_scale(predictor, held_out_latents, held_out, metric.weights)
+    return write_checkpoint(config, encoder, predictor, statistics, metric, scale, origin)
 
 
 def load_pretrained_encoder(config: TrainConfig, image_size: int) -> VisionTransformer:
@@ -111,6 +122,18 @@ def cached_latents(encoder: nn.Module, episodes: EpisodeArrays, path: Path, devi
     torch.save(latents, temporary)
     temporary.replace(path)
     return latents
+
+
+def cached_metric(config: TrainConfig, latents: Tensor, episodes: EpisodeArrays) -> EnergyMetric:
+    """The energy's metric, fitted once and kept in the run folder."""
+    path = config.out / "metric.pt"
+    if path.exists():
+        return EnergyMetric(**torch.load(path, map_location="cpu", weights_only=True))
+    metric = fit_energy_metric(latents, torch.from_numpy(episodes.states), config.metric, config.post.seed)
+    temporary = path.with_suffix(".tmp")
+    torch.save(vars(metric), temporary)
+    temporary.replace(path)
+    return metric
 
 
 def _standardize(latents: Tensor, statistics: LatentStatistics) -> Tensor:
@@ -150,6 +173,7 @@ def _held_out_metrics(
     episodes: EpisodeArrays,
     held_out_latents: Tensor,
     held_out: EpisodeArrays,
+    metric: EnergyMetric,
 ) -> dict[str, Any]:
     train_rows, test_rows = _probe_rows(episodes, 3000), _probe_rows(held_out, 1500)
     probe = linear_probe(
@@ -158,7 +182,11 @@ def _held_out_metrics(
         held_out_latents.flatten(0, 1)[test_rows],
         _positions(held_out)[test_rows],
     )
-    return {"held_out": validate(predictor, held_out_latents, held_out).as_dict(), "probe": asdict(probe)}
+    return {
+        "held_out": validate(predictor, held_out_latents, held_out, metric.weights).as_dict(),
+        "probe": asdict(probe),
+        "energy_metric": {"ridge": metric.ridge, "median_cm": metric.median_cm, "p90_cm": metric.p90_cm},
+    }
 
 
 def _probe_rows(episodes: EpisodeArrays, count: int) -> Tensor:
@@ -170,32 +198,16 @@ def _positions(episodes: EpisodeArrays) -> Tensor:
     return torch.from_numpy(episodes.states[..., :3]).reshape(-1, 3)
 
 
-def training_provenance(config: TrainConfig, episodes: EpisodeArrays) -> dict[str, Any]:
-    """What made the checkpoint: the data's size, the configuration, the commit."""
-    git = shutil.which("git") or "git"
-    folder = Path(__file__).parent
-    command = [git, "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603
-    plain = {name: value.name if isinstance(value, Path) else value for name, value in asdict(config).items()}
-    return {
-        "objective": "joint",
-        "episodes": episodes.episodes,
-        "frames": episodes.episodes * episodes.frames,
-        "config": plain,
-        "commit": commit.stdout.strip() or "unknown",
-        "torch": torch.__version__,
-    }
-
-
 def write_checkpoint(
     config: TrainConfig,
     encoder: VisionTransformer,
     predictor: ActionConditionedPredictor,
     statistics: LatentStatistics,
+    metric: EnergyMetric,
     scale: EnergyScale,
-    provenance: dict[str, Any],
+    origin: dict[str, Any],
 ) -> Path:
-    """Save encoder, predictor and latent statistics as one world model."""
+    """Save encoder, predictor, latent statistics and the energy's metric as one world model."""
     shape = encoder.config
     card = ModelCard(
         name=config.checkpoint.stem,
@@ -203,10 +215,13 @@ def write_checkpoint(
         tokens=shape.tokens_per_frame,
         dim=shape.embed_dim,
         max_step_m=config.max_step_m,
+        distance="metric",
         reach_energy=scale.reach_energy,
         reach_tolerance_m=scale.reach_tolerance_m,
         energy_per_meter=scale.energy_per_meter,
         surprise_energy=scale.surprise_energy,
     )
-    save_world_model(config.checkpoint, encoder, predictor, card, provenance, statistics.mean, statistics.std)
+    save_world_model(
+        config.checkpoint, encoder, predictor, card, origin, statistics.mean, statistics.std, metric.weights
+    )
     return config.checkpoint

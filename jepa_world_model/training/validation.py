@@ -15,6 +15,7 @@ from torch import Tensor
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.data.episodes import EpisodeArrays
+from jepa_world_model.energy import latent_distance
 from jepa_world_model.poses import integrate_batch
 
 
@@ -33,10 +34,14 @@ class HorizonError:
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """Held-out numbers that go into the checkpoint's provenance."""
+    """Held-out numbers that go into the checkpoint's provenance.
+
+    The rank correlations are those of the end-effector's distance with the metric's energy and with the plain L1 one.
+    """
 
     horizons: tuple[HorizonError, ...]
     energy_rank_correlation: float
+    l1_rank_correlation: float
     clips: int
 
     def as_dict(self) -> dict[str, object]:
@@ -49,6 +54,7 @@ def validate(
     predictor: ActionConditionedPredictor,
     latents: Tensor,
     episodes: EpisodeArrays,
+    metric: Tensor,
     horizon: int = 4,
     clips: int = 256,
     seed: int = 0,
@@ -73,7 +79,8 @@ def validate(
         )
         for step in range(horizon)
     ]
-    return ValidationReport(tuple(rows), energy_rank_correlation(latents, episodes, clips, generator), clips)
+    correlations = energy_rank_correlations(latents, episodes, metric, clips, generator)
+    return ValidationReport(tuple(rows), *correlations, clips)
 
 
 def imagine(predictor: ActionConditionedPredictor, first: Tensor, state: Tensor, actions: Tensor) -> Tensor:
@@ -87,13 +94,19 @@ def imagine(predictor: ActionConditionedPredictor, first: Tensor, state: Tensor,
     return latents[:, 1:]
 
 
-def energy_rank_correlation(
-    latents: Tensor, episodes: EpisodeArrays, pairs: int, generator: np.random.Generator
-) -> float:
-    """Spearman correlation of latent L1 and end-effector distance over random pairs of one episode's frames."""
+def energy_rank_correlations(
+    latents: Tensor, episodes: EpisodeArrays, metric: Tensor, pairs: int, generator: np.random.Generator
+) -> tuple[float, float]:
+    """Spearman correlations of energy, by the metric and by L1, with the end-effector's distance.
+
+    Over random pairs of one episode's frames.
+    """
     episode = torch.from_numpy(generator.integers(episodes.episodes, size=pairs))
     first, second = (torch.from_numpy(generator.integers(episodes.frames, size=pairs)) for _ in range(2))
-    energy = (latents[episode, first].float() - latents[episode, second].float()).abs().mean(dim=(1, 2))
+    change = latents[episode, first].float() - latents[episode, second].float()
     positions = torch.from_numpy(episodes.states[..., :3])
     distance = (positions[episode, first] - positions[episode, second]).norm(dim=-1)
-    return float(spearmanr(energy.numpy(), distance.numpy()).statistic)
+    origin = torch.zeros_like(change[0])
+    energies = (latent_distance(change, origin, "metric", metric), latent_distance(change, origin, "l1"))
+    by_metric, by_l1 = (float(spearmanr(energy.numpy(), distance.numpy()).statistic) for energy in energies)
+    return by_metric, by_l1

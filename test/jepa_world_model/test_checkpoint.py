@@ -34,6 +34,16 @@ def test_a_saved_world_model_comes_back_whole(saved):
     assert not any(parameter.requires_grad for parameter in model.predictor.parameters())
 
 
+def test_a_metric_comes_back_and_measures_energies(tmp_path):
+    metric = torch.randn(5, 16 * 48)
+    card = tiny_card(distance="metric")
+    save_world_model(tmp_path / "tiny.safetensors", tiny_encoder(), tiny_predictor(), card, {}, None, None, metric)
+    model = WorldModel.load(tmp_path / "tiny.safetensors")
+    first, second = torch.randn(16, 48), torch.randn(16, 48)
+    torch.testing.assert_close(model.distance(first, second), (metric @ (first - second).flatten()).norm())
+    assert model.distance(first, second, "l1") == (first - second).abs().mean()
+
+
 def test_the_version_follows_the_weights_and_not_the_card(saved, tmp_path):
     _, encoder, predictor, card, _ = saved
     again = save_world_model(tmp_path / "again.safetensors", encoder, predictor, replace(card, reach_energy=0.3), {})

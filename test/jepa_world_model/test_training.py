@@ -90,10 +90,10 @@ def pretrain_config(dataset: Path, out: Path, steps: int, stop_after: int | None
     """A run small enough for a test."""
     loop = LoopConfig(steps=steps, warmup_steps=2, save_every=stop_after or steps, log_every=1)
     shape, heads = EncoderShape(dim=32, depth=1, heads=2), JointConfig(latent_dim=16, hidden_dim=16)
-    return PretrainConfig(dataset, out, encoder=shape, joint=heads, loop=loop, batch=4, clip_frames=3)
+    return PretrainConfig(dataset, out, encoder=shape, joint=heads, loop=loop, batch=4, clip_frames=3, max_stride=2)
 
 
-class Interrupted(Exception):
+class InterruptionError(Exception):
     """Stands for Ctrl-C at a given step."""
 
 
@@ -105,12 +105,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 
     def interrupted(run: TrainingRun, objective: object) -> object:
         if run.step == 5:
-            raise Interrupted
+            raise InterruptionError
         return advance(run, objective)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingRun, "_advance", interrupted)
-        with pytest.raises(Interrupted):
+        with pytest.raises(InterruptionError):
             pretrain(pretrain_config(dataset, tmp_path / "parts", 6, 3))
     resumed = torch.load(pretrain(pretrain_config(dataset, tmp_path / "parts", 6, 3)), weights_only=True)
     for name, value in whole.items():
@@ -141,7 +141,7 @@ def test_two_commands_lead_from_episodes_to_a_checkpoint_that_loads(dataset: Pat
         checkpoint=tmp_path / "tiny.safetensors",
         encoder=EncoderShape(dim=32, depth=1, heads=2),
         predictor=PredictorShape(dim=32, depth=1, heads=2),
-        post=PostTrainConfig(batch=4),
+        post=PostTrainConfig(batch=4, max_stride=2),
         loop=LoopConfig(steps=4, warmup_steps=1, log_every=2),
     )
     world_model = WorldModel.load(train(config))
