@@ -61,7 +61,14 @@ class MaskedPredictor(nn.Module):
         initialize(self)
         rescale_residuals(self.predictor_blocks)
 
-    def forward(self, context: Tensor, context_mask: Tensor, target_mask: Tensor, mask_index: int = 0) -> Tensor:
+    def forward(
+        self,
+        context: Tensor,
+        context_mask: Tensor,
+        target_mask: Tensor,
+        mask_index: int = 0,
+        grid: tuple[int, int, int] | None = None,
+    ) -> Tensor:
         """Tokens at the masked places.
 
         Args:
@@ -69,6 +76,7 @@ class MaskedPredictor(nn.Module):
             context_mask: their indices ``[B, K]`` in the clip's token grid.
             target_mask: indices ``[B, M]`` to predict.
             mask_index: which learned mask token to use, modulo their number.
+            grid: tokens of the clip along time, height and width; None is the configured clip's.
 
         Returns:
             ``[B, M, embed_dim]``, in the order of ``target_mask``.
@@ -76,6 +84,17 @@ class MaskedPredictor(nn.Module):
         Raises:
             ValueError: context and its mask do not belong together.
         """
+        return self.everywhere(context, context_mask, target_mask, mask_index, grid)[:, context.shape[1] :]
+
+    def everywhere(
+        self,
+        context: Tensor,
+        context_mask: Tensor,
+        target_mask: Tensor,
+        mask_index: int = 0,
+        grid: tuple[int, int, int] | None = None,
+    ) -> Tensor:
+        """Tokens ``[B, K + M, embed_dim]`` at the visible places, then at the masked ones; see :meth:`forward`."""
         if context.shape[:2] != context_mask.shape or len(context) != len(target_mask):
             raise ValueError(
                 f"expected context [B, K, D], masks [B, K] and [B, M], got {list(context.shape)}, "
@@ -84,11 +103,13 @@ class MaskedPredictor(nn.Module):
         mask_token = self.mask_tokens[mask_index % self.config.num_mask_tokens]
         targets = mask_token.expand(*target_mask.shape, -1)
         x = torch.cat([self.predictor_embed(context), targets], dim=1)
-        rotary = self._grid_table(context).select(torch.cat([context_mask, target_mask], dim=1))
+        rotary = self._grid_table(context, grid or self.config.token_grid).select(
+            torch.cat([context_mask, target_mask], dim=1)
+        )
         for block in self.predictor_blocks:
             x = block(x, rotary)
-        return self.predictor_proj(self.predictor_norm(x[:, context.shape[1] :]))
+        return self.predictor_proj(self.predictor_norm(x))
 
-    def _grid_table(self, context: Tensor) -> RotaryTable:
+    def _grid_table(self, context: Tensor, grid: tuple[int, int, int]) -> RotaryTable:
         head_dim, dtype = self.config.block_shape.head_dim, self.predictor_embed.weight.dtype
-        return cached_grid_table(self.config.token_grid, head_dim, "tiled", (1.0, 1.0), context.device, dtype)
+        return cached_grid_table(grid, head_dim, "tiled", (1.0, 1.0), context.device, dtype)

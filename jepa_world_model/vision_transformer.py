@@ -121,8 +121,12 @@ class VisionTransformer(nn.Module):
             x = block(x, rotary)
         return self._last_norm(x)
 
-    def intermediate(self, clip: Tensor, layers: Sequence[int] | None = None) -> list[Tensor]:
+    def intermediate(
+        self, clip: Tensor, layers: Sequence[int] | None = None, masks: Tensor | Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
         """Normed tokens after each of ``layers`` (block indices, counted from 0), each ``[B, N, D]``.
+
+        ``masks`` as in :meth:`forward`.
 
         2.1 norms each of its output layers with that layer's norm. Every other block, and all of 2.0, gets the
         last norm. None means :attr:`EncoderConfig.normed_layers`.
@@ -130,7 +134,7 @@ class VisionTransformer(nn.Module):
         wanted = self.config.normed_layers if layers is None else tuple(layers)
         if any(not 0 <= layer < self.config.depth for layer in wanted):
             raise ValueError(f"expected layers from 0 to {self.config.depth - 1}, got {list(wanted)}")
-        x, rotary = self._embed(clip, None)
+        x, rotary = self._embed(clip, masks)
         outputs: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks):
             x = block(x, rotary)

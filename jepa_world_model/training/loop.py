@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,11 @@ class LoopConfig:
         clip_norm: gradient norm limit.
         save_every: steps between checkpoints of the run; an interrupted run loses at most this many.
         log_every: steps between lines in ``log.jsonl``.
+        cooldown_steps: with 0 the rate follows a cosine after the warm-up; otherwise it is held and falls linearly
+            over this many last steps (V-JEPA 2, section 2.3).
+        precision: of the forward pass; weights and optimiser are float32 in any case.
+        bad_steps: so many steps in a row whose loss or gradient is not finite are left out; one more ends the run.
+        prefetch: batches prepared ahead of the one in work.
     """
 
     steps: int = 3000
@@ -41,6 +46,17 @@ class LoopConfig:
     clip_norm: float = 1.0
     save_every: int = 250
     log_every: int = 25
+    cooldown_steps: int = 0
+    precision: Literal["float32", "bf16"] = "float32"
+    bad_steps: int = 5
+    prefetch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.cooldown_steps and self.warmup_steps + self.cooldown_steps > self.steps:
+            raise ValueError(
+                f"{self.warmup_steps} steps of warm-up and {self.cooldown_steps} of cool-down do not fit a run of"
+                f" {self.steps} steps"
+            )
 
 
 Objective = Callable[[int], dict[str, Tensor]]
@@ -48,9 +64,12 @@ Objective = Callable[[int], dict[str, Tensor]]
 
 
 def learning_rate_at(config: LoopConfig, step: int) -> float:
-    """Linear warm-up, then cosine decay to ``final_fraction`` of the peak."""
+    """Linear warm-up, then down to ``final_fraction`` of the peak: by a cosine, or held and then linearly."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.cooldown_steps:
+        gone = max(0.0, (step - config.steps + config.cooldown_steps + 1) / config.cooldown_steps)
+        return config.learning_rate * (1.0 - (1.0 - config.final_fraction) * gone)
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
     return config.learning_rate * (config.final_fraction + (1.0 - config.final_fraction) * cosine)
