@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -21,6 +21,9 @@ class GoalConfig:
     max_steps: budget of a sub-goal that brings none of its own.
     advance_when_spent: an unreached sub-goal that is not the last gives way to the next when its budget is
         spent, as in the published 4/10/4 schedule; otherwise the whole sequence is given up.
+    gripper_steps: steps at the beginning of a sub-goal in which only the gripper moves, if the one before commanded it
+        elsewhere: an arm that moves on before the fingers have closed leaves the object behind. Such a sub-goal is
+        not reached before, however low the energy. They count as steps of the budget.
     """
 
     tolerance: float = 0.0
@@ -29,12 +32,13 @@ class GoalConfig:
     plateau_energy: float = float("inf")
     max_steps: int = 60
     advance_when_spent: bool = True
+    gripper_steps: int = 3
 
     def __post_init__(self) -> None:
-        if self.max_steps < 1 or self.plateau_steps < 0:
+        if self.max_steps < 1 or self.plateau_steps < 0 or self.gripper_steps < 0:
             raise ValueError(
-                "max_steps must be at least 1 and plateau_steps at least 0, got "
-                f"{self.max_steps} and {self.plateau_steps}"
+                "max_steps must be at least 1, plateau_steps and gripper_steps at least 0, got "
+                f"{self.max_steps}, {self.plateau_steps} and {self.gripper_steps}"
             )
         if not self.tolerance >= 0 or not self.plateau_noise >= 0 or not self.plateau_energy > 0:
             raise ValueError(f"tolerance, plateau_noise and plateau_energy cannot be negative, got {self}")
@@ -74,6 +78,7 @@ class Progress:
 
     sub_goal: index that is pursued now. advanced: it was another one before this observation.
     steps: observations counted over the whole sequence.
+    gripper_moves: the arm has to rest in this step, while the gripper closes or opens.
     """
 
     outcome: Outcome
@@ -81,6 +86,7 @@ class Progress:
     steps: int
     advanced: bool = False
     reason: str = ""
+    gripper_moves: bool = False
 
 
 class GoalSequence(Generic[GoalT]):
@@ -137,7 +143,8 @@ class GoalSequence(Generic[GoalT]):
             raise ValueError(f"the energy of now must be finite, got {energy}")
         if self._outcome is not Outcome.PURSUING:
             return self._progress()
-        reached = self._why_reached(energy)
+        waits = len(self._energies) < self._gripper_steps()
+        reached = "" if waits else self._why_reached(energy)
         if reached:
             return self._finish_sub_goal(Outcome.REACHED, reached)
         if len(self._energies) >= self._budget():
@@ -145,7 +152,13 @@ class GoalSequence(Generic[GoalT]):
         self._energies.append(energy)
         self._curve.append(energy)
         self._steps += 1
-        return self._progress()
+        return replace(self._progress(), gripper_moves=waits)
+
+    def _gripper_steps(self) -> int:
+        """Steps that the gripper needs for the current sub-goal before the arm goes on."""
+        before = self._goals[self._index - 1].gripper if self._index else None
+        moves = self.current.gripper is not None and before is not None and before != self.current.gripper
+        return self._config.gripper_steps if moves else 0
 
     def _budget(self) -> int:
         return self.current.max_steps or self._config.max_steps

@@ -22,6 +22,34 @@ class GripperConfig:
             raise ValueError(f"dwell_steps cannot be negative, got {self.dwell_steps}")
 
 
+FINGERS_AT_REST = 0.02
+"""Fingers whose closedness changes by less than this in a step have come to rest."""
+
+
+class HeldFingers:
+    """How far fingers will still move that are commanded to a closedness. Not thread-safe.
+
+    Fingers that are stopped by what they hold never get there: a plan that imagined them closing on would imagine the
+    object gone.
+    """
+
+    def __init__(self) -> None:
+        self._command: float | None = None
+        self._closedness = float("nan")
+
+    def reset(self) -> None:
+        """Forget the last step."""
+        self._command, self._closedness = None, float("nan")
+
+    def change(self, command: float | None, closedness: float) -> float | None:
+        """Change of closedness to expect of the next step, of fingers at ``closedness``; None without a command."""
+        at_rest = self._command == command and abs(closedness - self._closedness) < FINGERS_AT_REST
+        self._command, self._closedness = command, closedness
+        if command is None:
+            return None
+        return 0.0 if at_rest else command - closedness
+
+
 class GripperHysteresis:
     """Opens or closes whole, and changes its mind only past the other threshold. Not thread-safe."""
 

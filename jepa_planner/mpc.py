@@ -21,7 +21,7 @@ from jepa_planner.cost import (
     with_gripper_change,
 )
 from jepa_planner.goals import GoalSequence, Outcome, Progress
-from jepa_planner.gripper import GripperConfig, GripperHysteresis
+from jepa_planner.gripper import GripperConfig, GripperHysteresis, HeldFingers
 from jepa_planner.solvers.base import (
     ACTION_DIM,
     GRIPPER,
@@ -111,12 +111,14 @@ class Mpc(Generic[ObservationT, GoalT]):
         self._solver = solver
         self._on_iteration = on_iteration
         self._gripper = GripperHysteresis(config.gripper)
+        self._fingers = HeldFingers()
         self._warm_start: Array | None = None
 
     def reset(self, seed: int | None = None) -> None:
         """Forget the previous plan, as a new goal demands; restart the solver at a given ``seed``."""
         self._warm_start = None
         self._gripper.reset()
+        self._fingers.reset()
         self._solver.reset(seed)
 
     def step(
@@ -135,8 +137,11 @@ class Mpc(Generic[ObservationT, GoalT]):
         bound, assessment, progress = self._advance(observation, checked, goal, cost)
         if progress.outcome is not Outcome.PURSUING:
             return Action(np.zeros(ACTION_DIM), None, progress, assessment.energy, assessment.surprise)
-        plan = self._plan(bound, checked, goal.current.gripper, assessment.energy)
-        return self._act(plan, checked, goal.current.gripper, assessment, progress)
+        held, change = goal.current.gripper, self._fingers.change(goal.current.gripper, checked[GRIPPER])
+        if progress.gripper_moves:
+            return self._move_gripper(held, checked, assessment, progress)
+        plan = self._plan(bound, change, assessment.energy)
+        return self._act(plan, checked, held, assessment, progress)
 
     def _advance(
         self,
@@ -155,11 +160,11 @@ class Mpc(Generic[ObservationT, GoalT]):
             advanced = True
             self.reset()
 
-    def _plan(self, cost: Cost, state: Array, held_gripper: float | None, energy: float) -> Plan:
+    def _plan(self, cost: Cost, gripper_change: float | None, energy: float) -> Plan:
         scale = np.abs(self._solver.bounds.high)
         priced = add_effort(cost, self._config.effort_weight, scale)
-        if held_gripper is not None:
-            priced = hold_gripper(priced, held_gripper - state[GRIPPER])
+        if gripper_change is not None:
+            priced = hold_gripper(priced, gripper_change)
         units = self._search_units(energy)
         warm_start = None if not self._config.warm_start or self._warm_start is None else self._warm_start / units
         deadline = self._config.plan_seconds or None
@@ -200,6 +205,15 @@ class Mpc(Generic[ObservationT, GoalT]):
         self._warm_start = np.concatenate([(first * (1 - share))[None], plan.actions[1:]])
         return first * share
 
+    def _move_gripper(
+        self, held_gripper: float | None, state: Array, assessment: Assessment, progress: Progress
+    ) -> Action:
+        """A step in which the arm rests while the gripper goes to ``held_gripper``."""
+        values = np.zeros(ACTION_DIM)
+        if held_gripper is not None:
+            values[GRIPPER] = held_gripper - state[GRIPPER]
+        return Action(values, held_gripper, progress, assessment.energy, assessment.surprise)
+
     def _act(
         self,
         plan: Plan,
@@ -221,7 +235,7 @@ class Mpc(Generic[ObservationT, GoalT]):
 
 
 def _with_advance(progress: Progress, advanced: bool) -> Progress:
-    return Progress(progress.outcome, progress.sub_goal, progress.steps, advanced, progress.reason)
+    return replace(progress, advanced=advanced)
 
 
 def _checked_state(state: Array) -> Array:

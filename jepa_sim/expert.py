@@ -31,7 +31,8 @@ class ExpertConfig:
 
     Attributes:
         max_step: longest step of the tool.
-        hover_height: of the tool above an object's centre before it descends.
+        hover_height: of the tool above an object's centre before it comes down.
+        approach_height: the same, where the fingertips are just above the object.
         grasp_height: of the tool above an object's centre when the fingers close.
         lowest_grasp: lowest tool position at which they do.
         lift_height: how far an object is lifted.
@@ -43,6 +44,7 @@ class ExpertConfig:
 
     max_step: float = 0.07
     hover_height: float = 0.12
+    approach_height: float = 0.065
     grasp_height: float = 0.01
     lowest_grasp: float = 0.025
     lift_height: float = 0.12
@@ -150,17 +152,18 @@ def reach_script(position: ArrayLike) -> tuple[Stage, ...]:
 
 
 def grasp_script(name: str, config: ExpertConfig = ExpertConfig()) -> tuple[Stage, ...]:
-    """Hovers above the object `name`, grasps it and lifts it: stages hover, descended, grasped, lifted."""
+    """Grasps the object `name` from above and lifts it: stages hover, approached, descended, grasped, lifted."""
 
-    def above(environment: TableEnvironment) -> Vector:
-        return environment.object_positions()[name] + (0.0, 0.0, config.hover_height)
+    def above(height: float) -> Place:
+        return lambda environment: environment.object_positions()[name] + (0.0, 0.0, height)
 
     def around(environment: TableEnvironment) -> Vector:
         x, y, z = environment.object_positions()[name]
         return np.array([x, y, max(z + config.grasp_height, config.lowest_grasp)])
 
     return (
-        Stage("hover", above, gripper=-1.0),
+        Stage("hover", above(config.hover_height), gripper=-1.0),
+        Stage("approached", above(config.approach_height)),
         Stage("descended", around),
         Stage("grasped", gripper=1.0),
         Stage("lifted", _shifted((0.0, 0.0, config.lift_height))),

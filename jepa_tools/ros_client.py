@@ -125,12 +125,20 @@ class RosClient:
         """
         deadline = time.monotonic() + timeout
         for name in names:
-            while (state := self.lifecycle_state(name, max(0.1, deadline - time.monotonic()))) != "active":
+            state = "not there"
+            while (state := self._state_before(deadline, name, state)) != "active":
                 if time.monotonic() > deadline:
                     raise RosTimeoutError(f"waited {timeout:.0f} s for {name} to be active, it is {state}")
                 self.check()
                 time.sleep(0.1)
             on_active(name)
+
+    def _state_before(self, deadline: float, name: str, known: str) -> str:
+        """The node's lifecycle state; what was `known` before when it does not answer in time."""
+        try:
+            return self.lifecycle_state(name, max(0.1, deadline - time.monotonic()))
+        except RosTimeoutError:
+            return known
 
     def _spin_until(self, future: Any, what: str, timeout: float) -> None:
         """Spins until `future` is done; messages that come meanwhile are delivered, too."""

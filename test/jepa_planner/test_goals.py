@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jepa_planner.goals import GoalConfig, GoalSequence, Outcome, SubGoal
-from jepa_planner.gripper import GripperConfig, GripperHysteresis
+from jepa_planner.gripper import GripperConfig, GripperHysteresis, HeldFingers
 
 
 def sequence(*goals: SubGoal[str], **config: float) -> GoalSequence[str]:
@@ -95,6 +95,43 @@ def test_no_goals_at_all_are_refused() -> None:
 def test_gripper_outside_its_range_is_refused(gripper: float) -> None:
     with pytest.raises(ValueError, match="closedness"):
         SubGoal("goal", gripper=gripper)
+
+
+def test_a_sub_goal_that_changes_the_gripper_waits_for_the_fingers() -> None:
+    """Open above the object, close around it, lift: energies are low all the time, as the arm is in place already."""
+    goals = sequence(
+        SubGoal("around", gripper=0.0),
+        SubGoal("grasped", gripper=1.0),
+        SubGoal("lifted", gripper=1.0),
+        tolerance=0.5,
+        gripper_steps=2,
+    )
+    progress = [goals.observe(0.1) for _ in range(5)]
+    assert [item.sub_goal for item in progress] == [1, 1, 1, 2, 2]
+    assert [item.gripper_moves for item in progress] == [False, True, True, False, False]
+    assert goals.outcome is Outcome.REACHED and goals.steps == 2
+
+
+def test_gripper_steps_count_as_steps_of_the_budget() -> None:
+    goals = sequence(SubGoal("open", 1, 0.0), SubGoal("closed", 2, 1.0), plateau_steps=0, gripper_steps=5)
+    while goals.outcome is Outcome.PURSUING:
+        goals.observe(1.0)
+    assert goals.steps == 3
+
+
+def test_a_first_or_unchanged_gripper_command_is_not_waited_for() -> None:
+    goals = sequence(SubGoal("first", gripper=1.0), SubGoal("same", gripper=1.0), SubGoal("planned"), tolerance=0.5)
+    assert not goals.observe(0.9).gripper_moves
+    assert [goals.observe(0.1).sub_goal for _ in range(2)] == [1, 2]
+
+
+def test_fingers_that_stopped_are_not_expected_to_close_on() -> None:
+    fingers = HeldFingers()
+    measured = (0.0, 0.2, 0.275, 0.276, 0.275)
+    expected = [fingers.change(1.0, closedness) for closedness in measured]
+    assert expected == pytest.approx([1.0, 0.8, 0.725, 0.0, 0.0])
+    assert fingers.change(0.0, 0.275) == pytest.approx(-0.275), "another command moves them again"
+    assert fingers.change(None, 0.275) is None
 
 
 def test_gripper_changes_only_past_the_other_threshold() -> None:

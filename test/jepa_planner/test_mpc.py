@@ -77,6 +77,33 @@ def test_sub_goal_gripper_is_commanded_and_imagined() -> None:
     np.testing.assert_allclose(costs[0].seen[0][:, :, 6], np.tile([0.8, 0.0], (64, 1)), atol=1e-6)
 
 
+def test_the_arm_rests_while_the_gripper_closes() -> None:
+    sequence = GoalSequence(
+        [SubGoal(HOME[:3], gripper=0.2), SubGoal(np.array([0.6, 0.0, 0.3]), gripper=1.0)],
+        GoalConfig(tolerance=0.01, gripper_steps=2),
+    )
+    mpc, state = Mpc(UNHURRIED, make_solver(SolverConfig())), HOME.copy()
+    actions = [mpc.step("image", state, sequence, DistanceCost) for _ in range(3)]
+    assert [action.closedness for action in actions] == [1.0] * 3
+    assert [action.plan is None for action in actions] == [True, True, False]
+    np.testing.assert_allclose([action.values[6] for action in actions], 0.8)
+    assert [float(np.abs(action.values[:6]).max()) > 0 for action in actions] == [False, False, True]
+
+
+def test_a_held_object_is_not_imagined_to_vanish() -> None:
+    """Fingers that are stopped by it are commanded shut, and imagined to stay where they are."""
+    costs = []
+
+    def factory(observation: str, state: np.ndarray, goal: np.ndarray) -> DistanceCost:
+        costs.append(DistanceCost(observation, state, goal))
+        return costs[-1]
+
+    mpc, sequence = Mpc(UNHURRIED, make_solver(SolverConfig())), goals((0.6, 0.0, 0.3), gripper=1.0)
+    actions = [mpc.step("image", HOME, sequence, factory) for _ in range(2)]
+    assert [action.closedness for action in actions] == [1.0, 1.0]
+    assert costs[0].seen[0][0, 0, 6] == pytest.approx(0.8) and costs[1].seen[0][0, 0, 6] == 0.0
+
+
 def test_gripper_is_left_alone_when_it_is_not_searched() -> None:
     action = Mpc(UNHURRIED, make_solver(SolverConfig())).step("image", HOME, goals((0.6, 0, 0.3)), DistanceCost)
     assert action.closedness is None and action.values[6] == 0.0

@@ -8,7 +8,7 @@ import pytest
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.expert import ExpertConfig, ExpertError, ScriptedExpert, reach_script
 from jepa_sim.task_names import TASK_NAMES
-from jepa_sim.tasks import Task, TaskConfig, TaskEpisode, make_task
+from jepa_sim.tasks import StepBudgets, Task, TaskConfig, TaskEpisode, make_task
 
 
 @pytest.fixture(scope="module")
@@ -82,20 +82,56 @@ def test_a_reach_goal_can_be_shown_by_resetting_with_its_joint_positions(environ
     assert np.allclose(environment.state(), episode.start_state)
 
 
+GRASPING = ["hover", "approached", "descended", "grasped"]
+
+
 def test_sub_goals_come_in_the_order_of_the_work(environment: TableEnvironment):
     episode = make_task("pick_place_cup").prepare(environment, seed=3)
-    assert [goal.name for goal in episode.goals] == ["hover", "grasped", "carried", "released"]
-    hover, grasped, carried, released = episode.goals
-    assert hover.state[6] < 0.05 and grasped.state[6] > 0.15 and carried.state[6] > 0.15 and released.state[6] < 0.1
-    assert carried.objects["cup"][2] > 0.1 > released.objects["cup"][2]
+    goals = {goal.name: goal for goal in episode.goals}
+    assert list(goals) == [*GRASPING, "lifted", "carried", "lowered", "released"]
+    assert goals["hover"].state[2] > goals["approached"].state[2] > goals["descended"].state[2]
+    assert goals["lifted"].objects["cup"][2] > 0.1
+    assert goals["carried"].objects["cup"][2] > 0.1 > goals["released"].objects["cup"][2]
+
+
+def test_the_gripper_schedule_is_the_experts(environment: TableEnvironment):
+    episode = make_task("pick_place_box").prepare(environment, seed=3)
+    assert [goal.gripper for goal in episode.goals] == [0, 0, 0, 1, 1, 1, 1, 0]
+    grasped, released = episode.goals[3], episode.goals[-1]
+    assert 0.15 < grasped.state[6] < 0.7, "the box keeps the fingers apart"
+    assert released.state[6] < 0.1
+    assert make_task("reach").prepare(environment, seed=3).final.gripper is None
+    assert make_task("reach_with_object_cup").prepare(environment, seed=3).final.gripper == 1
+
+
+def test_goals_without_steps_are_left_out(environment: TableEnvironment):
+    """As in the published pick-and-place, which grants 4, 10 and 4 steps."""
+    steps = StepBudgets(hover=0, approached=0, descended=0, grasped=4, lifted=0, carried=10, lowered=0, released=4)
+    episode = make_task("pick_place_cup", TaskConfig(steps=steps)).prepare(environment, seed=3)
+    assert [(goal.name, goal.steps) for goal in episode.goals] == [("grasped", 4), ("carried", 10), ("released", 4)]
+    assert episode.steps == 18
+
+
+@pytest.mark.parametrize("steps", [{"reach": 0}, {"released": 0}, {"hover": -1}])
+def test_budgets_that_leave_no_task_are_refused(steps: dict[str, int]):
+    with pytest.raises(ValueError, match="steps"):
+        StepBudgets(**steps)
+
+
+def test_a_grasp_needs_steps_to_lift():
+    with pytest.raises(ValueError, match="lifted"):
+        make_task("grasp_cup", TaskConfig(steps=StepBudgets(lifted=0)))
 
 
 def test_a_dropped_object_is_no_success(environment: TableEnvironment):
     task = make_task("grasp_box")
     episode = task.prepare(environment, seed=11)
     play_expert(task, environment, episode)
+    assert task.holds_object(environment)
     environment.step((0, 0, 0, 0, 0, 0, -1.0))
     assert not task.succeeded(environment, episode)
+    assert task.why_failed(environment, episode, was_held=True) == "lost the object"
+    assert task.why_failed(environment, episode, was_held=False) == "never grasped the object"
 
 
 def test_an_object_that_is_still_held_is_not_placed(environment: TableEnvironment):
@@ -107,6 +143,7 @@ def test_an_object_that_is_still_held_is_not_placed(environment: TableEnvironmen
         expert.observe()
     assert task.distance(environment, episode) < task.config.object_tolerance
     assert not task.succeeded(environment, episode)
+    assert task.why_failed(environment, episode, was_held=True) == "did not let go"
 
 
 def test_unknown_tasks_are_refused_by_name():
