@@ -31,6 +31,7 @@ _METRIC = "energy_metric"
 _VERSION_DIGITS = 12
 
 Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, ModelCard)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,10 @@ def _from_json(kind: type[Config], text: str, path: Path) -> Config | None:
     unknown = set(values) - {field.name for field in fields(kind)}
     if unknown:
         raise CheckpointError(f"{path} was written by another version: {kind.__name__} has no {sorted(unknown)}")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    arguments: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return kind(**arguments)
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -241,15 +245,27 @@ def _mismatches(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple
     return missing + unexpected + misshapen
 
 
-def load_part(
-    file: WorldModelFile, part: str, device: torch.device, dtype: torch.dtype
-) -> VisionTransformer | ActionConditionedPredictor | None:
-    """The encoder or the predictor of an opened checkpoint, frozen; None when it holds none."""
-    config = file.encoder_config if part == "encoder" else file.predictor_config
-    if config is None:
+def load_encoder_of(file: WorldModelFile, device: torch.device, dtype: torch.dtype) -> VisionTransformer | None:
+    """The encoder of an opened checkpoint, frozen; None when it holds none."""
+    if file.encoder_config is None:
         return None
     with torch.device("meta"):
-        module = VisionTransformer(config) if isinstance(config, EncoderConfig) else ActionConditionedPredictor(config)
+        encoder = VisionTransformer(file.encoder_config)
+    return _filled(encoder, file, "encoder", device, dtype)
+
+
+def load_predictor_of(
+    file: WorldModelFile, device: torch.device, dtype: torch.dtype
+) -> ActionConditionedPredictor | None:
+    """The predictor of an opened checkpoint, frozen; None when it holds none."""
+    if file.predictor_config is None:
+        return None
+    with torch.device("meta"):
+        predictor = ActionConditionedPredictor(file.predictor_config)
+    return _filled(predictor, file, "predictor", device, dtype)
+
+
+def _filled(module: Network, file: WorldModelFile, part: str, device: torch.device, dtype: torch.dtype) -> Network:
     load_weights(module, _read(file.path, f"{part}.", device, dtype), f"{part} of {file.path}")
     return module.eval().requires_grad_(False)
 

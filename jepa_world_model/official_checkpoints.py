@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from torch import nn
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
-from jepa_world_model.checkpoint import load_part, load_weights, open_world_model
+from jepa_world_model.checkpoint import load_encoder_of, load_predictor_of, load_weights, open_world_model
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.hugging_face import read_hugging_face_config
 from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorConfig
@@ -90,6 +90,21 @@ class OfficialCheckpoint:
     weights: OfficialWeights
     shapes: NetworkShapes
 
+    @overload
+    def load(
+        self, part: Literal["encoder"], device: torch.device = ..., dtype: torch.dtype = ...
+    ) -> VisionTransformer | None: ...
+
+    @overload
+    def load(
+        self, part: Literal["action_predictor"], device: torch.device = ..., dtype: torch.dtype = ...
+    ) -> ActionConditionedPredictor | None: ...
+
+    @overload
+    def load(
+        self, part: Literal["masked_predictor"], device: torch.device = ..., dtype: torch.dtype = ...
+    ) -> MaskedPredictor | None: ...
+
     def load(self, part: str, device: torch.device = _CPU, dtype: torch.dtype = torch.float32) -> Network | None:
         """One network with its weights, frozen; None when the file has none of that kind.
 
@@ -147,8 +162,11 @@ def load_encoder(
     Raises:
         CheckpointError: the file holds no encoder or cannot be used.
     """
-    encoder = _load_any(path, "encoder", device, dtype, model, shapes)
-    if not isinstance(encoder, VisionTransformer):
+    if is_official(Path(path)):
+        encoder = open_official(Path(path), model, shapes).load("encoder", device, dtype)
+    else:
+        encoder = load_encoder_of(open_world_model(path), device, dtype)
+    if encoder is None:
         raise CheckpointError(f"{path} holds no encoder")
     return encoder
 
@@ -165,23 +183,13 @@ def load_predictor(
     Raises:
         CheckpointError: the file holds no such predictor or cannot be used.
     """
-    predictor = _load_any(path, "action_predictor", device, dtype, model, shapes)
-    if not isinstance(predictor, ActionConditionedPredictor):
+    if is_official(Path(path)):
+        predictor = open_official(Path(path), model, shapes).load("action_predictor", device, dtype)
+    else:
+        predictor = load_predictor_of(open_world_model(path), device, dtype)
+    if predictor is None:
         raise CheckpointError(f"{path} holds no action-conditioned predictor; planning needs one, as in vjepa2-ac-vitg")
     return predictor
-
-
-def _load_any(
-    path: str | Path,
-    part: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    model: str,
-    shapes: NetworkShapes | None,
-) -> nn.Module | None:
-    if is_official(Path(path)):
-        return open_official(Path(path), model, shapes).load(part, device, dtype)
-    return load_part(open_world_model(path), part.removeprefix("action_"), device, dtype)
 
 
 def is_official(path: Path) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.inference_blocks import BlockTable, InferenceBlock, Modulation, Projection, Workspace, attend
+from jepa_world_model.layers import Block
 from jepa_world_model.poses import difference, integrate_batch
 
 # Activations of about this size stay in a CPU's caches, and larger batches are not faster; but a few candidates at a
@@ -62,7 +63,8 @@ class CachedRollout:
         self.config = predictor.config
         # Parameters that are rearranged under inference mode could not be used outside of it.
         with torch.inference_mode(False), torch.no_grad():
-            self._blocks = [InferenceBlock(block) for block in predictor.predictor_blocks]
+            blocks = (block for block in predictor.predictor_blocks if isinstance(block, Block))
+            self._blocks = [InferenceBlock(block) for block in blocks]
         self._tables: dict[int, list[BlockTable]] = {}
         self._space = Workspace()
 
@@ -88,8 +90,8 @@ class CachedRollout:
         histories = [_History() for _ in self._blocks]
         past = context_actions(inputs.states)
         for step in range(past.shape[0]):
-            rows = (rows[step : step + 1] for rows in (inputs.context, past, inputs.states))
-            self._advance(step, *rows, histories, keep=True)
+            row = slice(step, step + 1)
+            self._advance(step, inputs.context[row], past[row], inputs.states[row], histories, keep=True)
         return histories
 
     def _advance(

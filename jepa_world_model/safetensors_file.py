@@ -73,7 +73,7 @@ def _header(slots: Mapping[str, TensorSlot], metadata: Mapping[str, str]) -> byt
 
 def _raw_bytes(tensor: Tensor) -> memoryview:
     flat = tensor.detach().cpu().contiguous().flatten()
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data
 
 
 def read_metadata(path: Path) -> dict[str, str]:

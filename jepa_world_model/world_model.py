@@ -17,14 +17,21 @@ from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.checkpoint import (
     PARTS,
     CheckpointError,
+    load_encoder_of,
     load_metric,
-    load_part,
+    load_predictor_of,
     load_statistics,
     open_world_model,
 )
 from jepa_world_model.energy import latent_distance
 from jepa_world_model.model_card import Distance, ModelCard
-from jepa_world_model.official_checkpoints import is_official, official_version, open_official
+from jepa_world_model.official_checkpoints import (
+    NetworkShapes,
+    OfficialCheckpoint,
+    is_official,
+    official_version,
+    open_official,
+)
 from jepa_world_model.rollout import CachedRollout, RolloutInputs, bytes_per_candidate, in_parts, memory_budget
 from jepa_world_model.vision_transformer import VisionTransformer
 
@@ -65,14 +72,17 @@ class WorldModel:
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
         parts: Collection[str] = PARTS,
+        shapes: NetworkShapes | None = None,
     ) -> WorldModel:
-        """Load a checkpoint of this package, or a released file that tells its shape.
+        """Load a checkpoint of this package, or a released file.
 
         Args:
-            path_or_name: a ``.safetensors`` file, the name of one in ``models/checkpoints``, or an official ``.pt``.
+            path_or_name: a ``.safetensors`` file, the name of one in ``models/checkpoints``, an official ``.pt``, or a
+                Hugging Face folder.
             device: such as "cpu" or "cuda".
             dtype: "float32", "bfloat16" or "float16".
             parts: which of "encoder" and "predictor" to load; a node that only encodes leaves the predictor on disk.
+            shapes: of the networks of an official file that is no released model.
 
         Raises:
             CheckpointError: the file is missing, damaged, changed or of another kind.
@@ -82,20 +92,22 @@ class WorldModel:
         if unknown := set(parts) - set(PARTS):
             raise ValueError(f"expected parts of {list(PARTS)}, got {sorted(unknown)}")
         if is_official(Path(path_or_name)):
-            return cls._load_official(Path(path_or_name), device, dtype, parts)
+            return cls._load_official(open_official(Path(path_or_name), shapes=shapes), device, dtype, parts)
         file = open_world_model(path_or_name)
-        encoder, predictor = (load_part(file, part, device, dtype) if part in parts else None for part in PARTS)
+        encoder = load_encoder_of(file, device, dtype) if "encoder" in parts else None
+        predictor = load_predictor_of(file, device, dtype) if "predictor" in parts else None
         statistics, metric = load_statistics(file, device), load_metric(file, device)
         return cls(file.card, encoder, predictor, statistics, metric, device, dtype)
 
     @classmethod
     def _load_official(
-        cls, path: Path, device: torch.device, dtype: torch.dtype, parts: Collection[str]
+        cls, official: OfficialCheckpoint, device: torch.device, dtype: torch.dtype, parts: Collection[str]
     ) -> WorldModel:
-        official = open_official(path)
         encoder = official.load("encoder", device, dtype) if "encoder" in parts else None
         predictor = official.load("action_predictor", device, dtype) if "predictor" in parts else None
-        return cls(official.card(path.stem, official_version(path)), encoder, predictor, device=device, dtype=dtype)
+        source = official.weights.source
+        card = official.card(source.stem, official_version(source))
+        return cls(card, encoder, predictor, device=device, dtype=dtype)
 
     @torch.inference_mode()
     def encode(self, frames: NDArray[np.uint8]) -> Tensor:

@@ -128,10 +128,9 @@ def test_rollouts_and_their_energies_are_those_of_the_original(load_golden):
 @pytest.mark.parametrize("horizon", [1, 2, 3])
 def test_energies_of_the_world_model_are_those_of_the_original(load_golden, dtype, tolerance, horizon):
     golden = load_golden("vjepa2_ac")
-    arrays, shapes = golden.arrays, planning_shapes(golden.shapes)
-    predictor = load_predictor(golden.checkpoint, dtype=dtype, shapes=shapes)
-    card = open_official(golden.checkpoint, shapes=shapes).card("golden")
-    model = WorldModel(card, None, predictor, dtype=dtype)
+    arrays = golden.arrays
+    shapes = planning_shapes(golden.shapes)
+    model = WorldModel.load(golden.checkpoint, dtype=dtype, parts=("predictor",), shapes=shapes)
     first_frame, goal = arrays["frame_latents"][:, :16], arrays["goal_latent"][0]
     # The golden sequences start from one picture and different states.
     energies = [

@@ -12,7 +12,6 @@ from tiny_models import rollout_inputs, tiny_card, tiny_encoder, tiny_predictor,
 
 from jepa_world_model.checkpoint import CheckpointError
 from jepa_world_model.energy import latent_distance
-from jepa_world_model.official_checkpoints import load_encoder, load_predictor
 from jepa_world_model.rollout import uncached_rollout
 from jepa_world_model.world_model import WorldModel
 
@@ -107,9 +106,7 @@ def test_a_part_that_was_not_loaded_is_named():
 def test_rollouts_and_energies_equal_the_official_ones(load_golden):
     golden = load_golden("vjepa2_ac")
     shapes = replace(golden.shapes, action_predictor=replace(golden.shapes.action_predictor, normalize_output=True))
-    encoder = load_encoder(golden.checkpoint, shapes=shapes)
-    predictor = load_predictor(golden.checkpoint, shapes=shapes)
-    model = WorldModel(tiny_card(tokens=16, dim=64), encoder, predictor)
+    model = WorldModel.load(golden.checkpoint, shapes=shapes)
     arrays = golden.arrays
     context, goal = arrays["frame_latents"][0, :16], arrays["goal_latent"][0]
     for row in range(arrays["actions"].shape[0]):
