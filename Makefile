@@ -60,7 +60,7 @@ all: $(STAMPS)/ready
 demo: all
 	@$(RUN) -m jepa_tools.cli demo --seed $(SEED) --out out/demo
 
-test: all
+test: all $(STAMPS)/test_interfaces
 	@$(RUN) -m pytest $(TESTS)
 
 lint: all
@@ -99,6 +99,18 @@ $(STAMPS)/interfaces: $(INTERFACES) CMakeLists.txt $(STAMPS)/packages
 		-DAMENT_CMAKE_SYMLINK_INSTALL=ON && cmake --build $(BUILD) --parallel --target install; } > $(BUILD)/log.txt 2>&1 \
 		|| { tail -n 40 $(BUILD)/log.txt; echo "the interfaces did not compile; the whole output is in $(BUILD)/log.txt"; exit 1; }
 	@rm -rf $(VENV)/lib/python*/site-packages/jepa_ros-*.egg-info
+	@touch $@
+
+# What the tests speak of other packages' interfaces; a sourced distribution may have the real ones.
+$(STAMPS)/test_interfaces: $(wildcard test/interfaces/*/*.* test/interfaces/*/*/*.*) $(STAMPS)/interfaces
+	@echo "== test interfaces: the fields of gazebo_msgs and simulation_interfaces that are used"
+	@PATH=$(VENV)/bin:$$PATH; for package in gazebo_msgs simulation_interfaces; do \
+		if [ ! -e $(VENV)/share/$$package ] && $(RUN) -c "import $$package.srv" 2> /dev/null; then continue; fi; \
+		folder=$(BUILD)/$$package; mkdir -p $$folder; \
+		{ cmake -S test/interfaces/$$package -B $$folder -DCMAKE_INSTALL_PREFIX=$(VENV) -DPython3_EXECUTABLE=$(RUN) \
+			-DBUILD_TESTING=OFF && cmake --build $$folder --parallel --target install; } > $$folder/log.txt 2>&1 \
+			|| { tail -n 40 $$folder/log.txt; echo "the test interfaces did not compile; see $$folder/log.txt"; exit 1; }; \
+	done
 	@touch $@
 
 $(STAMPS)/ready: $(STAMPS)/interfaces
