@@ -131,9 +131,9 @@ class ClipSampler:
         start = generator.integers(self._episodes.frames - (self._clip_frames - 1) * stride)
         return episode, start[:, None] + stride[:, None] * np.arange(self._clip_frames)
 
-    def clips(self, step: int) -> Clips:
-        """The batch of clips at ``step``; an action spans the time between two frames of its clip."""
-        episode, frame = self.indices(step)
+    def clips(self, step: int, chosen: slice = slice(None)) -> Clips:
+        """The batch of clips at ``step``, or ``chosen`` ones; an action spans the time between two frames."""
+        episode, frame = (index[chosen] for index in self.indices(step))
         rows = episode[:, None]
         states = self._episodes.states[rows, frame]
         actions = difference(states[:, :-1], states[:, 1:]).astype(np.float32)

@@ -39,10 +39,10 @@ class Objective(Protocol[Batch]):
     def batch(self, step: int, part: Part) -> Batch:
         """This process's share of the batch of ``step``, on the CPU; called from another thread, ahead of time."""
 
-    def losses(self, module: nn.Module, batch: Batch, device: torch.device, step: int) -> dict[str, Tensor]:
+    def losses(self, module: nn.Module, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         """Named scalars, among them ``loss``, from one call of ``module``: ours, wrapped for several processes."""
 
-    def after_update(self, step: int) -> None:
+    def after_update(self) -> None:
         """Called when the weights have changed, for moving averages."""
 
 
@@ -156,13 +156,13 @@ class Engine:
     def _advance(self, batch: Any) -> dict[str, Tensor]:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate_at(self._config, self.step)
-        losses = self._objective.losses(self._module, batch, self.device, self.step)
+        losses = self._objective.losses(self._module, batch, self.device)
         self._optimizer.zero_grad(set_to_none=True)
         self._accelerator.backward(losses["loss"])
         norm = self._accelerator.clip_grad_norm_(self._module.parameters(), self._config.clip_norm)
         if self._is_finite(losses["loss"], norm):
             self._optimizer.step()
-            self._objective.after_update(self.step)
+            self._objective.after_update()
         return {**{name: value.detach() for name, value in losses.items()}, "gradient_norm": norm}
 
     def _is_finite(self, loss: Tensor, norm: Tensor) -> bool:

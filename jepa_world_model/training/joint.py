@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_world_model.poses import rotation_matrix
+from jepa_world_model.training.distributed import gather_rows
 from jepa_world_model.training.sigreg import random_directions, sigreg
 
 
@@ -98,13 +99,17 @@ class JointModel(nn.Module):
         """Next latent ``[B, D]`` after ``action`` ``[B, 7]``."""
         return latent + self.transition(torch.cat([latent, action], dim=-1))
 
+    def forward(self, batch: JointBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """:meth:`losses`, for a wrapper that shares the work among processes."""
+        return self.losses(batch, generator)
+
     def losses(self, batch: JointBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Named terms and their weighted sum ``loss``."""
         config = self.config
         latents = self.latents(batch.frames)
         prediction = self._prediction_error(latents, batch.actions)
         directions = random_directions(config.latent_dim, config.sigreg_directions, generator)
-        spread = sigreg(latents.flatten(0, 1), directions.to(latents))
+        spread = sigreg(gather_rows(latents.flatten(0, 1)), directions.to(latents))
         pairs = torch.cat([latents[:, :-1], latents[:, 1:]], dim=-1)
         inverse = F.mse_loss(self.inverse(pairs), batch.actions)
         state = F.mse_loss(self.state(latents), batch.states)

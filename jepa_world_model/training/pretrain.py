@@ -1,37 +1,33 @@
 """``jepa pretrain``: learn an encoder from episodes and keep it in a run folder.
 
-The objective today is ``joint`` (see :mod:`jepa_world_model.training.joint`).
+Two objectives: ``joint``, an action-conditioned JEPA (:mod:`jepa_world_model.training.joint`), and ``vjepa``, masked
+latent prediction (:mod:`jepa_world_model.training.vjepa`).
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
-from torch import Tensor
 
-from jepa_world_model.data.episodes import Clips, ClipSampler, EpisodeArrays, load_episodes
-from jepa_world_model.preprocess import normalize_images
-from jepa_world_model.training.joint import JointBatch, JointConfig, JointModel, state_features
-from jepa_world_model.training.loop import LoopConfig, TrainingRun
+from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
+from jepa_world_model.masked_predictor import MaskedPredictor
+from jepa_world_model.official_checkpoints import is_official, load_encoder, open_official
+from jepa_world_model.training.encoder_run import EncoderShape, encoder_config, load_run_encoder, save_run_encoder
+from jepa_world_model.training.engine import Engine
+from jepa_world_model.training.joint import JointConfig, JointModel
+from jepa_world_model.training.loop import LoopConfig
+from jepa_world_model.training.monitor import CollapseMonitor, MonitorConfig
+from jepa_world_model.training.objectives import ClipConfig, JointObjective, VJepaObjective
 from jepa_world_model.training.provenance import provenance, write_provenance
-from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
+from jepa_world_model.training.run_folder import claim
+from jepa_world_model.training.vjepa import VJepaConfig, VJepaModel, predictor_for
+from jepa_world_model.vision_transformer import VisionTransformer
 
-_SMALLEST_STD = 0.05
-"""Least deviation that a head's target is divided by: what hardly varies (m, cosine, closedness) stays unimportant."""
-
-_SCALE_BATCHES = 20
-
-
-@dataclass(frozen=True)
-class EncoderShape:
-    """Size of the encoder to train; patches are 16 pixels, clips two frames, as in the official models."""
-
-    dim: int = 192
-    depth: int = 4
-    heads: int = 3
+__all__ = ["EncoderShape", "PretrainConfig", "encoder_config", "pretrain"]
 
 
 @dataclass(frozen=True)
@@ -39,18 +35,29 @@ class PretrainConfig:
     """Pretrain an encoder on episodes.
 
     Attributes:
-        data: folder of ``shard_*.npz`` (from ``jepa collect``).
-        out: run folder: ``state.pt``, ``log.jsonl``, and ``encoder.pt`` with ``provenance.json`` when done.
-        batch, clip_frames: clips per step and frames per clip.
+        data: folder of episodes (from ``jepa collect``, or a LeRobot dataset).
+        out: run folder: ``config.yaml``, ``state.pt``, ``log.jsonl``, ``tensorboard/``, and ``encoder.pt`` with
+            ``encoder.json`` and ``provenance.json`` when done.
+        objective: what to minimise; the options of the other one have no effect.
+        validation: held-out episodes for the monitor; without them it looks at training frames.
+        initial: weights to start from: a run folder, a checkpoint of this package or a released file. Its shape is
+            taken, not ``encoder``.
+        batch: clips per step, over all processes.
+        clip_frames: frames per clip of ``joint``.
         max_stride: frames of a clip lie 1 to this many control periods apart.
-        seed: of weights, clips and random directions.
-        device: where to train.
+        seed: of weights, clips, masks and random directions.
+        device: "cpu", or "cuda" for the graphics card that ``accelerate launch`` gives each process.
     """
 
     data: Path
     out: Path
+    objective: Literal["joint", "vjepa"] = "joint"
+    validation: Path | None = None
+    initial: Path | None = None
     encoder: EncoderShape = field(default_factory=EncoderShape)
     joint: JointConfig = field(default_factory=JointConfig)
+    vjepa: VJepaConfig = field(default_factory=VJepaConfig)
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     batch: int = 42
     clip_frames: int = 3
@@ -59,59 +66,66 @@ class PretrainConfig:
     device: str = "cpu"
 
 
-@dataclass(frozen=True)
-class _Scales:
-    """Data-set statistics that bring the heads' targets to unit variance."""
-
-    state_mean: Tensor
-    state_std: Tensor
-    action_std: Tensor
-
-
 def pretrain(config: PretrainConfig) -> Path:
-    """Train, or go on with, the run in ``config.out``; returns the path of the finished encoder's weights."""
+    """Train, or go on with, the run in ``config.out``; returns the path of the finished encoder's weights.
+
+    Raises:
+        DatasetError: no usable episodes.
+        RunFolderError: the folder holds a run with other settings.
+        TrainingError: the run diverged or its latents collapsed.
+    """
     started = time.monotonic()
+    claim(config.out, config)
     episodes = load_episodes(config.data)
+    held_out = episodes if config.validation is None else load_episodes(config.validation)
+    objective, encoder = _objective(config, episodes)
+    engine = Engine(objective, config.loop, config.out, config.device)
+    engine.run("pretrain", CollapseMonitor(encoder, held_out, config.monitor, engine.device))
+    if engine.is_main:
+        seconds = round(time.monotonic() - started)
+        save_run_encoder(config.out, encoder)
+        write_provenance(config.out, {**provenance("jepa pretrain", config, episodes), "seconds": seconds})
+    return config.out / "encoder.pt"
+
+
+def _objective(
+    config: PretrainConfig, episodes: EpisodeArrays
+) -> tuple[JointObjective | VJepaObjective, VisionTransformer]:
+    """What to minimise, and the encoder to keep: for ``vjepa`` the moving average, as in the released models."""
     torch.manual_seed(config.seed)
-    encoder = VisionTransformer(encoder_config(config.encoder, episodes.image_size))
-    tokens = (episodes.image_size // encoder.config.patch_size) ** 2
-    model = JointModel(encoder, tokens, config.encoder.dim, config.joint).to(config.device)
-    run = TrainingRun(model, config.loop, config.out)
-    sampler = ClipSampler(episodes, config.clip_frames, config.batch, config.seed, config.max_stride)
-    scales = _scales(episodes, sampler)
-
-    def objective(step: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        return model.losses(_batch(sampler.clips(step), scales, config.device), generator)
-
-    run.run(objective, "pretrain")
-    path = config.out / "encoder.pt"
-    torch.save(encoder.state_dict(), path)
-    seconds = round(time.monotonic() - started)
-    write_provenance(config.out, {**provenance("jepa pretrain", config, episodes), "seconds": seconds})
-    return path
+    encoder = _first_encoder(config, episodes.image_size)
+    clips = ClipConfig(config.batch, config.max_stride, config.seed)
+    if config.objective == "joint":
+        model = JointModel(encoder, encoder.config.tokens_per_frame, encoder.config.embed_dim, config.joint)
+        return JointObjective(model, episodes, clips, config.clip_frames), encoder
+    masked = VJepaModel(encoder, config.vjepa, _first_predictor(config))
+    cooldown_from = config.loop.steps - config.loop.cooldown_steps
+    return VJepaObjective(masked, episodes, clips, cooldown_from), masked.target_encoder
 
 
-def encoder_config(shape: EncoderShape, image_size: int) -> EncoderConfig:
-    """The official encoder class's configuration for our size."""
-    return EncoderConfig(
-        image_size=image_size, embed_dim=shape.dim, depth=shape.depth, num_heads=shape.heads, num_frames=2
+def _first_encoder(config: PretrainConfig, image_size: int) -> VisionTransformer:
+    if config.initial is None:
+        return VisionTransformer(encoder_config(config.encoder, image_size))
+    run = config.initial / "encoder.pt"
+    encoder = (
+        load_run_encoder(config.initial, config.encoder, image_size) if run.exists() else load_encoder(config.initial)
     )
+    # Rotary positions carry over to other sizes; the checkpoint's card needs the one that is used.
+    encoder.config = replace(encoder.config, image_size=image_size)
+    return encoder.train().requires_grad_(True)
 
 
-def _scales(episodes: EpisodeArrays, sampler: ClipSampler) -> _Scales:
-    features = state_features(torch.from_numpy(episodes.states)).flatten(0, 1)
-    actions = torch.cat([torch.from_numpy(sampler.clips(step).actions).flatten(0, 1) for step in range(_SCALE_BATCHES)])
-    return _Scales(
-        features.mean(0), features.std(0).clamp(min=_SMALLEST_STD), actions.std(0).clamp(min=_SMALLEST_STD / 2)
-    )
-
-
-def _batch(clips: Clips, scales: _Scales, device: str) -> JointBatch:
-    frames = normalize_images(torch.from_numpy(clips.images).flatten(0, 1)).unflatten(0, clips.images.shape[:2])
-    states = state_features(torch.from_numpy(clips.states))
-    return JointBatch(
-        frames.to(device),
-        ((states - scales.state_mean) / scales.state_std).to(device),
-        (torch.from_numpy(clips.actions) / scales.action_std).to(device),
-    )
+def _first_predictor(config: PretrainConfig) -> MaskedPredictor | None:
+    """The masked predictor of a released file, where it holds one that fits the objective."""
+    initial = config.initial
+    if (
+        initial is None
+        or (initial / "encoder.pt").exists()
+        or not is_official(initial)
+        or config.vjepa.deep_supervision
+    ):
+        return None
+    predictor = open_official(initial).load("masked_predictor")
+    if not isinstance(predictor, MaskedPredictor):
+        return None
+    return predictor_for(predictor.train().requires_grad_(True), config.vjepa)

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from jepa_world_model.data.episodes import ClipSampler, DatasetError, EpisodeArrays, load_episodes
+from jepa_world_model.training.engine import Engine
 from jepa_world_model.training.joint import JointConfig
-from jepa_world_model.training.loop import LoopConfig, TrainingError, TrainingRun, learning_rate_at
+from jepa_world_model.training.loop import LoopConfig, learning_rate_at
 from jepa_world_model.training.post_train import PostTrainConfig
 from jepa_world_model.training.pretrain import EncoderShape, PretrainConfig, pretrain
 from jepa_world_model.training.probe import linear_probe
+from jepa_world_model.training.run_folder import RunFolderError
 from jepa_world_model.training.sigreg import random_directions, sigreg
 from jepa_world_model.training.train import PredictorShape, TrainConfig, train
 from jepa_world_model.world_model import WorldModel
@@ -101,15 +103,15 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = torch.load(pretrain(pretrain_config(dataset, tmp_path / "whole", 6, 3)), weights_only=True)
-    advance = TrainingRun._advance
+    advance = Engine._advance
 
-    def interrupted(run: TrainingRun, objective: object) -> object:
+    def interrupted(run: Engine, batch: object) -> object:
         if run.step == 5:
             raise InterruptionError
-        return advance(run, objective)  # type: ignore[arg-type]
+        return advance(run, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingRun, "_advance", interrupted)
+        patch.setattr(Engine, "_advance", interrupted)
         with pytest.raises(InterruptionError):
             pretrain(pretrain_config(dataset, tmp_path / "parts", 6, 3))
     resumed = torch.load(pretrain(pretrain_config(dataset, tmp_path / "parts", 6, 3)), weights_only=True)
@@ -119,7 +121,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 
 def test_another_number_of_steps_does_not_continue_a_run(dataset: Path, tmp_path: Path) -> None:
     pretrain(pretrain_config(dataset, tmp_path / "run", 2))
-    with pytest.raises(TrainingError, match="another output folder"):
+    with pytest.raises(RunFolderError, match=r"loop\.steps.*another output folder"):
         pretrain(pretrain_config(dataset, tmp_path / "run", 3))
 
 
