@@ -17,6 +17,7 @@ from jepa_planner.cost import (
     GoalCost,
     add_effort,
     hold_gripper,
+    in_base_axes,
     in_units_of,
     with_gripper_change,
 )
@@ -52,6 +53,10 @@ class MpcConfig:
     narrowest_search: least width of that search, m.
     longest_step: longest translation that one step carries out, m; the rest of a longer plan starts the next search.
         0 carries out all of it.
+    longest_step_holding: the same while a sub-goal commands the gripper shut, because what is held slips when it is
+        started fast; 0 makes no difference.
+    camera_rotation: rotation from the model's action axes to the base frame, nine numbers row by row, for a camera that
+        stands elsewhere than in the training data (see `jepa_planner.camera_calibration`). Empty: none.
     gripper: hysteresis on a planned gripper; a sub-goal's own gripper command is taken as it is.
     """
 
@@ -61,18 +66,28 @@ class MpcConfig:
     energy_per_meter: float = 0.0
     narrowest_search: float = 0.03
     longest_step: float = 0.0
+    longest_step_holding: float = 0.0
+    camera_rotation: tuple[float, ...] = ()
     gripper: GripperConfig = field(default_factory=GripperConfig)
 
     def __post_init__(self) -> None:
+        if len(self.camera_rotation) not in (0, 9):
+            raise ValueError(f"camera_rotation: expected nine numbers, row by row, got {self.camera_rotation}")
         if not self.plan_seconds >= 0 or not self.effort_weight >= 0:
             raise ValueError(
                 f"plan_seconds and effort_weight cannot be negative, got {self.plan_seconds} and {self.effort_weight}"
             )
-        if not min(self.energy_per_meter, self.longest_step) >= 0 or not self.narrowest_search > 0:
+        lengths = (self.energy_per_meter, self.longest_step, self.longest_step_holding)
+        if not min(lengths) >= 0 or not self.narrowest_search > 0:
             raise ValueError(
-                "energy_per_meter and longest_step cannot be negative and narrowest_search must be positive, got "
-                f"{self.energy_per_meter}, {self.longest_step} and {self.narrowest_search}"
+                "energy_per_meter, longest_step and longest_step_holding cannot be negative and narrowest_search must "
+                f"be positive, got {lengths} and {self.narrowest_search}"
             )
+
+    def longest_step_at(self, held_gripper: float | None) -> float:
+        """Longest translation of one step, m, while the gripper is held at this closedness; infinity for any."""
+        holding = held_gripper is not None and held_gripper > self.gripper.close_above
+        return (holding and self.longest_step_holding) or self.longest_step or np.inf
 
 
 @dataclass(frozen=True)
@@ -162,6 +177,8 @@ class Mpc(Generic[ObservationT, GoalT]):
 
     def _plan(self, cost: Cost, gripper_change: float | None, energy: float) -> Plan:
         scale = np.abs(self._solver.bounds.high)
+        if self._config.camera_rotation:
+            cost = in_base_axes(cost, np.reshape(self._config.camera_rotation, (3, 3)))
         priced = add_effort(cost, self._config.effort_weight, scale)
         if gripper_change is not None:
             priced = hold_gripper(priced, gripper_change)
@@ -192,11 +209,10 @@ class Mpc(Generic[ObservationT, GoalT]):
             units[TRANSLATION] = np.clip(energy / slope, self._config.narrowest_search, longest) / longest
         return units
 
-    def _carry_out(self, plan: Plan) -> Array:
+    def _carry_out(self, plan: Plan, longest: float) -> Array:
         """The part [7] of the plan's first action that this step carries out; keeps the rest as the warm start."""
         first = np.array(plan.actions[0], dtype=np.float64)
         length = float(np.linalg.norm(first[TRANSLATION]))
-        longest = self._config.longest_step or np.inf
         if length <= longest:
             self._warm_start = shift(plan.actions)
             return first
@@ -224,7 +240,8 @@ class Mpc(Generic[ObservationT, GoalT]):
     ) -> Action:
         closedness = held_gripper if held_gripper is not None else self._planned_closedness(plan, state)
         change = 0.0 if closedness is None else closedness - state[GRIPPER]
-        values = with_gripper_change(self._carry_out(plan)[None], change)[0]
+        carried_out = self._carry_out(plan, self._config.longest_step_at(held_gripper))
+        values = with_gripper_change(carried_out[None], change)[0]
         return Action(values, closedness, progress, assessment.energy, assessment.surprise, plan.energy, plan)
 
     def _planned_closedness(self, plan: Plan, state: Array) -> float | None:

@@ -14,28 +14,28 @@ from jepa_ros.msg import PlannerStatus
 from tqdm import tqdm
 
 from jepa_sim.environment import TableEnvironment
-from jepa_sim.tasks import TaskConfig, make_task
+from jepa_sim.task_names import REACH
+from jepa_sim.tasks import TaskConfig, TaskEpisode, make_task
 from jepa_tools.demo_report import DemoOutcome, write_pictures
 from jepa_tools.demo_trace import read_demo_trace
 from jepa_tools.process_runner import terminate_as_interrupt
-from jepa_tools.reach_run import ReachRun, run_reach
 from jepa_tools.recorder import TopicRecorder
 from jepa_tools.running_table import NodesConfig, RunningTable, running_table
+from jepa_tools.task_run import TaskRun, check_runs_through_nodes, run_task
 
-TOLERANCE = TaskConfig().tool_tolerance
 BAG, LOG, RESULT = "bag", "nodes.log", "result.json"
 PICTURES = ("goal.png", "reached.png", "side_by_side.png", "energy.png", "demo.mp4")
 
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """Shows the simulated arm a picture of itself elsewhere, and it goes there.
+    """Shows the simulated arm a picture of itself elsewhere, and it goes there; or pictures of work to do.
 
     Attributes:
-        seed: Names the scene, the start and the goal.
+        seed: Names the scene, the start and the goals.
         out: Folder for pictures, video, bag and result.json; an earlier demo's files there are replaced.
-        task: What to do.
-        timeout: Seconds to wait for the goal to be reached or given up.
+        task: What to do, such as reach, grasp_cup or pick_place_box.
+        timeout: Seconds to wait for the goals to be reached or given up.
         nodes: How the nodes are started.
     """
 
@@ -47,13 +47,18 @@ class DemoConfig:
 
 
 def demo(config: DemoConfig) -> int:
-    """Runs the demo; the exit code is 0 when the arm ended within the task's tolerance of the goal."""
-    goal_positions = _goal_positions(config)
+    """Runs the demo; the exit code is 0 when the task is done: for reach, when the arm is within 4 cm of the goal.
+
+    Raises:
+        ValueError: a task that the nodes cannot begin.
+    """
+    check_runs_through_nodes(config.task)
+    episode = _episode(config)
     _clear(config.out)
     with terminate_as_interrupt():
-        run, encode_ms = _run(config, goal_positions)
+        run, encode_ms = _run(config, episode)
     result = _result(config, run, encode_ms)
-    outcome = DemoOutcome(run.target, TOLERANCE, result["reached"], run.final_distance)
+    outcome = DemoOutcome(run.target, _tolerance(config), run.succeeded, run.final_distance)
     write_pictures(config.out, read_demo_trace(config.out / BAG, run.pursuit.began), outcome)
     (config.out / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(_summary(config, run, result))
@@ -68,40 +73,46 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _run(config: DemoConfig, goal_positions: list[float]) -> tuple[ReachRun, float]:
+def _run(config: DemoConfig, episode: TaskEpisode) -> tuple[TaskRun, float]:
     """Starts everything, records and runs; returns the run and the encoder's time per frame, ms."""
     metadata = {"task": config.task, "seed": str(config.seed)}
     with (
         running_table(config.nodes, config.out / LOG) as table,
         TopicRecorder(config.out / BAG, metadata=metadata, use_sim_time=True) as recorder,
     ):
-        run = _reach(config, goal_positions, table)
+        run = _perform(config, episode, table)
         recorder.set_metadata("model", run.pursuit.model)
         return run, table.operator.diagnostic("encoder", "latency_ms")
 
 
-def _reach(config: DemoConfig, goal_positions: list[float], table: RunningTable) -> ReachRun:
+def _perform(config: DemoConfig, episode: TaskEpisode, table: RunningTable) -> TaskRun:
     with tqdm(desc="moving", bar_format="{desc}: {n} steps in {elapsed} {postfix}") as progress:
 
         def show(status: PlannerStatus) -> None:
             progress.n = int(status.step)
-            progress.set_postfix_str(f"energy {status.energy:.3f} {status.reason}")
+            goal = episode.goals[min(status.sub_goal, len(episode.goals) - 1)].name
+            progress.set_postfix_str(f"goal {goal}: energy {status.energy:.3f} {status.reason}")
 
-        return run_reach(table.operator, config.seed, config.task, goal_positions, config.timeout, show)
+        return run_task(table.operator, episode, TaskConfig(), config.timeout, show)
 
 
-def _goal_positions(config: DemoConfig) -> list[float]:
-    """Arm joint positions [7] of the goal that belongs to the seed."""
+def _episode(config: DemoConfig) -> TaskEpisode:
+    """The goals that belong to the seed."""
     with TableEnvironment() as environment:
-        episode = make_task(config.task).prepare(environment, config.seed)
-    return [float(position) for position in episode.final.joint_positions]
+        return make_task(config.task).prepare(environment, config.seed)
 
 
-def _result(config: DemoConfig, run: ReachRun, encode_ms: float) -> dict[str, Any]:
+def _tolerance(config: DemoConfig) -> float:
+    """Distance that counts as there, m: of the tool, or of the object."""
+    limits = TaskConfig()
+    return limits.tool_tolerance if config.task == REACH else limits.object_tolerance
+
+
+def _result(config: DemoConfig, run: TaskRun, encode_ms: float) -> dict[str, Any]:
     pursuit = run.pursuit
     plan_ms = 1e3 * float(np.median(pursuit.plan_seconds)) if pursuit.plan_seconds else math.nan
     return {
-        "reached": run.final_distance <= TOLERANCE,
+        "reached": run.succeeded,
         "distance_m": round(run.final_distance, 4),
         "initial_distance_m": round(run.initial_distance, 4),
         "steps": pursuit.steps,
@@ -111,6 +122,7 @@ def _result(config: DemoConfig, run: ReachRun, encode_ms: float) -> dict[str, An
         "real_time_factor": _rounded(pursuit.real_time_factor),
         "planner": pursuit.outcome,
         "reason": pursuit.reason,
+        "failure": run.failure,
         "task": config.task,
         "seed": config.seed,
         "model": pursuit.model,
@@ -122,8 +134,8 @@ def _rounded(value: float) -> float | None:
     return round(value, 2) if math.isfinite(value) else None
 
 
-def _summary(config: DemoConfig, run: ReachRun, result: dict[str, Any]) -> str:
-    verdict = "reached the goal" if result["reached"] else "did not reach the goal"
+def _summary(config: DemoConfig, run: TaskRun, result: dict[str, Any]) -> str:
+    verdict = f"{config.task}: " + ("done" if run.succeeded else run.failure)
     return (
         f"{verdict}: from {run.initial_distance * 100:.1f} cm to {run.final_distance * 100:.1f} cm in "
         f"{result['steps']} steps (planner: {result['planner']}; plan {result['plan_ms']} ms, "

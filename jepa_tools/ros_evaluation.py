@@ -1,48 +1,62 @@
-"""Reach episodes through the running nodes, with the baselines of the same scenes beside them."""
+"""Episodes through the running nodes, with the baselines of the same scenes beside them."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
-from jepa_sim.tasks import TaskConfig, TaskEpisode, make_task
+from jepa_sim.environment import TableEnvironment
+from jepa_sim.tasks import TaskEpisode, make_task
 from jepa_tools.evaluation import EpisodeResult, prepare_episode
 from jepa_tools.process_runner import terminate_as_interrupt
-from jepa_tools.reach_run import ReachRun, run_reach
 from jepa_tools.running_table import NodesConfig, RunningTable, running_table
 from jepa_tools.sim_eval import Evaluator, Results, SimEvalConfig
+from jepa_tools.task_run import TaskRun, check_runs_through_nodes, run_task
 
 NODES = "nodes"
 
 
 def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
-    """Results by episode, and the model's identity as the planner node states it."""
-    baselines, model = Evaluator(config, planned=False), ""
-    task, results = make_task(config.task), []
-    with terminate_as_interrupt(), tempfile.TemporaryDirectory() as folder:
-        nodes = NodesConfig(model=config.model, device=config.device)
-        with running_table(nodes, Path(folder) / "nodes.log") as table:
-            for index in tqdm(range(config.episodes), desc=f"{config.task} through the nodes"):
-                episode = prepare_episode(task, baselines.environment, config.seed, index)
-                run = _run(config, table, episode)
-                model = run.pursuit.model or model
-                results.append({NODES: _result(episode, run), **baselines.run(index)})
+    """Results by episode, and the model's identity as the planner node states it.
+
+    Raises:
+        ValueError: a task that the nodes cannot begin.
+    """
+    check_runs_through_nodes(config.task)
+    task, results, model = make_task(config.task, config.task_config), [], ""
+    with _running_table(config) as table, TableEnvironment() as environment:
+        baselines = Evaluator(config, config.task, environment, planned=False)
+        for index in tqdm(range(config.episodes), desc=f"{config.task} through the nodes"):
+            episode = prepare_episode(task, environment, config.seed, index)
+            run = run_task(table.operator, episode, config.task_config, config.timeout)
+            model = run.pursuit.model or model
+            results.append({NODES: _result(episode, run), **baselines.run(index)})
     return results, model
 
 
-def _run(config: SimEvalConfig, table: RunningTable, episode: TaskEpisode) -> ReachRun:
-    goal_positions = episode.final.joint_positions.tolist()
-    return run_reach(table.operator, episode.seed, episode.task, goal_positions, config.timeout)
+@contextmanager
+def _running_table(config: SimEvalConfig) -> Iterator[RunningTable]:
+    """The nodes; what they print goes to a file that is gone afterwards, warnings to the terminal."""
+    nodes = NodesConfig(model=config.model, device=config.device, start_seconds=config.start_seconds)
+    with (
+        terminate_as_interrupt(),
+        tempfile.TemporaryDirectory() as folder,
+        running_table(nodes, Path(folder) / "nodes.log") as table,
+    ):
+        yield table
 
 
-def _result(episode: TaskEpisode, run: ReachRun) -> EpisodeResult:
+def _result(episode: TaskEpisode, run: TaskRun) -> EpisodeResult:
     return EpisodeResult(
         seed=episode.seed,
-        success=run.final_distance < TaskConfig().tool_tolerance,
+        success=run.succeeded,
         initial_distance=run.initial_distance,
         final_distance=run.final_distance,
         steps=run.pursuit.steps,
         plan_seconds=run.pursuit.plan_seconds,
+        failure=run.failure,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -16,27 +16,22 @@ from tqdm import tqdm
 
 from jepa_planner.solvers.factory import SolverName
 from jepa_sim.environment import TableEnvironment
-from jepa_sim.task_names import REACH, check_task
-from jepa_sim.tasks import make_task
-from jepa_tools.evaluation import (
-    ControlConfig,
-    Controller,
-    EpisodeResult,
-    Expert,
-    HoldStill,
-    ModelController,
-    RandomActions,
-    prepare_episode,
-    run_episode,
-)
-from jepa_tools.evaluation_table import format_table, statistics
+from jepa_sim.task_names import REACH, TASK_NAMES, check_task
+from jepa_sim.tasks import StepBudgets, TaskConfig, make_task
+from jepa_tools.controllers import ControlConfig, Controller, Expert, HoldStill, ModelController, RandomActions
+from jepa_tools.evaluation import EpisodeResult, prepare_episode, run_episode
+from jepa_tools.evaluation_report import ReportConfig, TaskSection, write_report
+from jepa_tools.evaluation_table import format_overview, format_table, statistics
 from jepa_world_model.checkpoint import open_world_model
 from jepa_world_model.world_model import WorldModel
 
 BASELINES = ("random", "hold_still", "expert")
+ALL_JSON, ALL_HTML = Path("out/sim-eval.json"), Path("out/sim-eval.html")
 _CHUNKS_PER_WORKER = 4  # how often a worker reports, and loads the model again
+_PICTURE_SIZE = 128
 
 Results = dict[str, EpisodeResult]
+"""Results of one episode by controller."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +40,11 @@ class SimEvalConfig:
 
     Attributes:
         task: One of the tasks of jepa_sim/tasks.py.
-        episodes: How many.
+        all: All of them, with a report, instead of the one.
+        episodes: How many of each task.
         seed: Names the scenes; none of them is one that data was collected in.
-        json: File for the results.
+        json: File for the results; with --all out/sim-eval.json unless given.
+        html: File for a report with pictures of successes and failures; with --all out/sim-eval.html unless given.
         ros: Through the ROS nodes, as on a robot, instead of in this process.
         solver: One or more solvers to compare; the first one's results lead the JSON file.
         model: Checkpoint, a path or a name in models/checkpoints.
@@ -55,14 +52,18 @@ class SimEvalConfig:
         threads: CPU threads of the model in each worker.
         workers: Processes that share the episodes (not with --ros).
         baselines: Also run random actions, holding still, and the scripted expert.
-        timeout: Seconds granted to an episode with --ros.
-        control: Planning in detail.
+        start_seconds: With --ros, the longest wait for the nodes.
+        timeout: With --ros, the seconds granted to an episode.
+        steps: Control steps granted for each goal; 0 leaves a goal on the way out.
+        control: Planning in detail (not with --ros, where config/sim.yaml says it).
     """
 
     task: str = REACH
+    all: bool = False
     episodes: int = 50
     seed: int = 0
     json: Path | None = None
+    html: Path | None = None
     ros: bool = False
     solver: tuple[SolverName, ...] = ("cem",)
     model: str = "franka-table-small"
@@ -70,7 +71,9 @@ class SimEvalConfig:
     threads: int = 1
     workers: int = 1
     baselines: bool = True
+    start_seconds: float = 180.0
     timeout: float = 120.0
+    steps: StepBudgets = field(default_factory=StepBudgets)
     control: ControlConfig = field(default_factory=ControlConfig)
 
     def __post_init__(self) -> None:
@@ -80,86 +83,160 @@ class SimEvalConfig:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if not self.solver:
             raise ValueError("solver: expected at least one")
-        if self.ros and (self.task != REACH or len(self.solver) > 1):
-            raise ValueError("--ros runs the task reach with the solver of config/sim.yaml only")
+        if self.ros and (self.all or len(self.solver) > 1):
+            raise ValueError("--ros runs one task at a time, with the solver of config/sim.yaml")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What is to be measured."""
+        return TASK_NAMES if self.all else (self.task,)
+
+    @property
+    def task_config(self) -> TaskConfig:
+        """How tasks are set."""
+        return TaskConfig(steps=self.steps)
+
+    @property
+    def json_path(self) -> Path | None:
+        """Where the results go."""
+        return self.json or (ALL_JSON if self.all else None)
+
+    @property
+    def html_path(self) -> Path | None:
+        """Where the report goes."""
+        return self.html or (ALL_HTML if self.all else None)
 
 
 class Evaluator:
-    """Runs every controller on the same episodes, in this process. One thread uses it."""
+    """Runs every controller on the same episodes of one task, in this process. One thread uses it."""
 
-    def __init__(self, config: SimEvalConfig, planned: bool = True) -> None:
+    def __init__(self, config: SimEvalConfig, task: str, environment: TableEnvironment, planned: bool = True) -> None:
         """Loads the model unless `planned` is false, which leaves the baselines alone."""
         torch.set_num_threads(config.threads)
-        self._config, self._task = config, make_task(config.task)
-        self.environment = TableEnvironment()
-        self._controllers: dict[str, Controller] = {}
-        card = open_world_model(config.model).card
-        self.model = WorldModel.load(config.model, config.device) if planned else None
-        if self.model is not None:
-            for name in config.solver:
-                control = replace(config.control, solver=replace(config.control.solver, solver=name))
-                self._controllers[name] = ModelController(self.model, control)
+        self._config, self._task = config, make_task(task, config.task_config)
+        self._environment = environment
+        self._controllers = _planners(config) if planned else {}
         if config.baselines:
-            max_step = config.control.with_card(card).solver.max_step
+            max_step = config.control.with_card(open_world_model(config.model).card).solver.max_step
             baselines = (RandomActions(max_step), HoldStill(), Expert(self._task))
             self._controllers |= dict(zip(BASELINES, baselines, strict=True))
 
     def run(self, index: int) -> Results:
         """Results of the episode `index`, by controller."""
-        episode = prepare_episode(self._task, self.environment, self._config.seed, index)
-        start, results = self.environment.save(), {}
+        episode = prepare_episode(self._task, self._environment, self._config.seed, index)
+        start, results = self._environment.save(), {}
         for name, controller in self._controllers.items():
-            self.environment.restore(start)
-            results[name] = run_episode(self._task, self.environment, episode, controller)
+            self._environment.restore(start)
+            pictures = _PICTURE_SIZE if self._config.html_path and name not in BASELINES else 0
+            results[name] = run_episode(self._task, self._environment, episode, controller, pictures)
         return results
 
 
+def _planners(config: SimEvalConfig) -> dict[str, Controller]:
+    """A planner for each solver; they share the model."""
+    model = WorldModel.load(config.model, config.device)
+    return {
+        name: ModelController(model, replace(config.control, solver=replace(config.control.solver, solver=name)))
+        for name in config.solver
+    }
+
+
 def sim_eval(config: SimEvalConfig) -> int:
-    """Runs the evaluation, prints its table and writes its JSON file."""
+    """Runs the evaluation, prints its table and writes its files."""
     if config.ros:
         from jepa_tools.ros_evaluation import evaluate_nodes
 
         results, model = evaluate_nodes(config)
+        sections = [_section(config.task, results)]
     else:
-        results, model = _evaluate(config)
-    rows = {name: statistics([result[name] for result in results]) for name in results[0]}
-    print(f"{config.task}, {config.episodes} episodes, seed {config.seed}, {model}")
-    print(format_table(rows))
-    if config.json is not None:
-        config.json.parent.mkdir(parents=True, exist_ok=True)
-        config.json.write_text(json.dumps(_report(config, rows, model), indent=2) + "\n", encoding="utf-8")
+        model = open_world_model(config.model).card.model_id
+        sections = [_section(task, results) for task, results in _evaluate(config).items()]
+    subtitle = f"{config.episodes} episodes a task, seed {config.seed}, {model}"
+    _print(config, sections, subtitle)
+    if config.json_path is not None:
+        _write_json(config.json_path, config, sections, model)
+    if config.html_path is not None:
+        write_report(config.html_path, sections, ReportConfig("Tasks on the simulated table", subtitle))
+        print(f"report: {config.html_path}")
     return 0
 
 
-def _report(config: SimEvalConfig, rows: dict[str, dict[str, Any]], model: str) -> dict[str, Any]:
-    """What the JSON file holds: the first solver's figures, the other solvers', the baselines'."""
+def _section(task: str, results: Sequence[Results]) -> TaskSection:
+    """Statistics of a task's episodes by controller."""
+    by_name = {name: [result[name] for result in results] for name in results[0]}
+    rows = {name: statistics(episodes) for name, episodes in by_name.items()}
+    return TaskSection(task, rows, next(iter(by_name.values())))
+
+
+def _print(config: SimEvalConfig, sections: Sequence[TaskSection], subtitle: str) -> None:
+    for section in sections:
+        print(f"{section.task}, {subtitle}")
+        print(format_table(section.rows) + "\n")
+    if config.all:
+        print(format_overview({section.task: section.rows for section in sections}) + "\n")
+
+
+def _write_json(path: Path, config: SimEvalConfig, sections: Sequence[TaskSection], model: str) -> None:
+    reports = {section.task: _report(config, section, model) for section in sections}
+    content: dict[str, Any] = reports[config.task]
+    if config.all:
+        content = {"episodes": config.episodes, "seed": config.seed, "model": model, "tasks": reports}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _report(config: SimEvalConfig, section: TaskSection, model: str) -> dict[str, Any]:
+    """What the JSON file says of a task: the first solver's figures, the other solvers', the baselines'."""
+    rows = section.rows
     solvers = [name for name in rows if name not in BASELINES]
-    report: dict[str, Any] = {"task": config.task, **rows[solvers[0]], "seed": config.seed, "model": model}
+    report: dict[str, Any] = {"task": section.task, **rows[solvers[0]], "seed": config.seed, "model": model}
     report["baselines"] = {name: rows[name] for name in BASELINES if name in rows}
     if len(solvers) > 1:
         report["solvers"] = {name: rows[name] for name in solvers}
     return report
 
 
-def _evaluate(config: SimEvalConfig) -> tuple[list[Results], str]:
-    """Results by episode, and the model's identity."""
-    evaluator = Evaluator(config)
-    model = evaluator.model.card.model_id if evaluator.model is not None else ""
-    if config.workers == 1:
-        return [evaluator.run(index) for index in tqdm(range(config.episodes), desc=config.task)], model
-    results = dict(tqdm(_in_parallel(config), total=config.episodes, desc=config.task))
-    return [results[index] for index in sorted(results)], model
+def _evaluate(config: SimEvalConfig) -> dict[str, list[Results]]:
+    """Results by task and episode."""
+    done = _in_turn(config) if config.workers == 1 else _in_parallel(config)
+    results: dict[tuple[str, int], Results] = {}
+    with tqdm(total=len(config.tasks) * config.episodes, desc="episodes") as progress:
+        for task, index, result in done:
+            results[task, index] = result
+            progress.set_postfix_str(task)
+            progress.update()
+    return {task: [results[task, index] for index in range(config.episodes)] for task in config.tasks}
 
 
-def _in_parallel(config: SimEvalConfig) -> Iterator[tuple[int, Results]]:
-    """(index, results) of every episode, in the order in which they are done."""
-    length = math.ceil(config.episodes / (config.workers * _CHUNKS_PER_WORKER))
-    chunks = [range(start, min(start + length, config.episodes)) for start in range(0, config.episodes, length)]
-    with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(_run_chunk, config, chunk) for chunk in chunks]):
+def _in_turn(config: SimEvalConfig) -> Iterator[tuple[str, int, Results]]:
+    """(task, index, results) of every episode, in this process."""
+    for task in config.tasks:
+        yield from _episodes(config, task, range(config.episodes))
+
+
+def _in_parallel(config: SimEvalConfig) -> Iterator[tuple[str, int, Results]]:
+    """The same from `config.workers` processes, in the order in which they are done."""
+    length = math.ceil(config.episodes * len(config.tasks) / (config.workers * _CHUNKS_PER_WORKER))
+    pool = ProcessPoolExecutor(config.workers, mp_context=get_context("spawn"))
+    try:
+        futures = [
+            pool.submit(_run_chunk, config, task, range(start, min(start + length, config.episodes)))
+            for task in config.tasks
+            for start in range(0, config.episodes, length)
+        ]
+        for done in as_completed(futures):
             yield from done.result()
+    finally:
+        # Also after an interrupt: what has not begun is not waited for.
+        pool.shutdown(cancel_futures=True)
 
 
-def _run_chunk(config: SimEvalConfig, indices: Iterable[int]) -> list[tuple[int, Results]]:
-    evaluator = Evaluator(config)
-    return [(index, evaluator.run(index)) for index in indices]
+def _run_chunk(config: SimEvalConfig, task: str, indices: Sequence[int]) -> list[tuple[str, int, Results]]:
+    return list(_episodes(config, task, indices))
+
+
+def _episodes(config: SimEvalConfig, task: str, indices: Sequence[int]) -> Iterator[tuple[str, int, Results]]:
+    with TableEnvironment() as environment:
+        evaluator = Evaluator(config, task, environment)
+        for index in indices:
+            yield task, index, evaluator.run(index)

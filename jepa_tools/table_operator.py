@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
+from visualization_msgs.msg import MarkerArray
 
 from jepa_common.qos_profiles import camera_qos, latched_qos
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
 from jepa_planner.kinematics import Kinematics
-from jepa_sim.robot_description import ARM_JOINTS, BASE_LINK, TCP_LINK
+from jepa_sim.robot_description import ARM_JOINTS, BASE_LINK, FINGER_JOINTS, FINGER_TRAVEL, TCP_LINK
 from jepa_tools.ros_client import RosClient, RosTimeoutError
 
 MESSAGE_SECONDS = 20.0
@@ -56,6 +57,7 @@ class TableOperator:
             (Image, "image", camera_qos()),
             (JointState, "joint_states", newest_joint_states),
             (String, "robot_description", latched_qos()),
+            (MarkerArray, "objects", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)),
         ):
             client.subscribe(message_type, topic, self._keep, qos)
         client.subscribe(PlannerStatus, "planner_status", self._keep_status, QoSProfile(depth=STATUS_DEPTH))
@@ -73,8 +75,8 @@ class TableOperator:
         response = self._client.call(ResetSimulation, "reset_simulation", request)
         if not response.success:
             raise ResetError(f"the simulator did not reset: {response.message}")
-        self._latest.pop(Image, None)
-        self._latest.pop(JointState, None)
+        for message_type in (Image, JointState, MarkerArray):
+            self._latest.pop(message_type, None)
 
     def picture(self) -> Image:
         """A camera image taken after this call."""
@@ -108,12 +110,35 @@ class TableOperator:
             self._kinematics = table_kinematics(self._message(String).data)
         return self._kinematics.pose(self.joint_positions())[:3]
 
+    def closedness(self) -> float:
+        """How far the gripper is closed, 0 open to 1 closed."""
+        message = self._message(JointState)
+        positions = dict(zip(message.name, message.position, strict=False))
+        return 1.0 - float(np.mean([positions[name] for name in FINGER_JOINTS])) / FINGER_TRAVEL
+
+    def object_position(self, name: str) -> NDArray[np.float64]:
+        """Centre [3] of an object as the simulator knows it, m, in the base frame.
+
+        Raises:
+            ValueError: there is no such object.
+        """
+        for marker in self._message(MarkerArray).markers:
+            if marker.ns == name:
+                position = marker.pose.position
+                return np.array([position.x, position.y, position.z])
+        raise ValueError(f"objects: expected one called {name}, there is none")
+
+    def forget_statuses(self) -> None:
+        """What the planner has reported until now does not concern the next goal."""
+        self._client.poll()
+        self._statuses.clear()
+
     def show_goal(self, image: Image) -> None:
         """Publishes a goal image once the encoder listens."""
         self._client.wait_until(
             lambda: self._goal_topic.get_subscription_count() > 0, "a reader of goal_image", MESSAGE_SECONDS
         )
-        self._statuses.clear()
+        self.forget_statuses()
         self._goal_topic.publish(image)
 
     def watch(self, timeout: float, on_status: OnStatus = lambda _: None) -> PlannerStatus:

@@ -104,6 +104,19 @@ def test_a_held_object_is_not_imagined_to_vanish() -> None:
     assert costs[0].seen[0][0, 0, 6] == pytest.approx(0.8) and costs[1].seen[0][0, 0, 6] == 0.0
 
 
+def test_steps_are_shorter_while_something_is_held() -> None:
+    config = MpcConfig(plan_seconds=0, longest_step_holding=0.03)
+
+    def length(gripper: float | None) -> float:
+        action = Mpc(config, make_solver(SolverConfig(max_step=0.07))).step(
+            "image", HOME, goals((0.6, 0, 0.3), gripper=gripper), DistanceCost
+        )
+        return float(np.linalg.norm(action.values[:3]))
+
+    assert length(1.0) == pytest.approx(0.03)
+    assert length(0.0) > 0.04 and length(None) > 0.04
+
+
 def test_gripper_is_left_alone_when_it_is_not_searched() -> None:
     action = Mpc(UNHURRIED, make_solver(SolverConfig())).step("image", HOME, goals((0.6, 0, 0.3)), DistanceCost)
     assert action.closedness is None and action.values[6] == 0.0

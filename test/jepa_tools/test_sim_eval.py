@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from jepa_planner.goals import Outcome, Progress
+from jepa_planner.mpc import Action
 from jepa_sim.environment import TableEnvironment
-from jepa_sim.tasks import make_task
-from jepa_tools.evaluation import (
-    ControlConfig,
-    Expert,
-    HoldStill,
-    RandomActions,
-    prepare_episode,
-    run_episode,
-    scene_seeds,
-)
+from jepa_sim.task_names import TASK_NAMES
+from jepa_sim.tasks import StepBudgets, make_task
+from jepa_tools.controllers import ControlConfig, Expert, HoldStill, RandomActions, environment_action
+from jepa_tools.evaluation import EpisodeResult, prepare_episode, run_episode, scene_seeds
+from jepa_tools.evaluation_report import ReportConfig, TaskSection, write_report
 from jepa_tools.evaluation_table import format_table, statistics
 from jepa_tools.sim_eval import SimEvalConfig, sim_eval
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
@@ -33,6 +35,7 @@ KEYS = {
     "episodes",
     "successes",
     "success_rate",
+    "success_rate_95",
     "final_distance_m",
     "initial_distance_m",
     "steps",
@@ -40,6 +43,8 @@ KEYS = {
     "seed",
     "model",
     "baselines",
+    "failures",
+    "goals",
 }
 
 
@@ -69,6 +74,11 @@ def environment():
 def evaluate(model: Path, out: Path, **options: object) -> dict:
     assert sim_eval(SimEvalConfig(episodes=2, seed=3, model=str(model), json=out, **options)) == 0
     return json.loads(out.read_text())
+
+
+def run_hold_still(environment: TableEnvironment) -> EpisodeResult:
+    task = make_task("reach")
+    return run_episode(task, environment, prepare_episode(task, environment, seed=0, index=2), HoldStill())
 
 
 def without_times(report: dict) -> dict:
@@ -105,6 +115,77 @@ def test_several_solvers_stand_in_one_report(untrained: Path, tmp_path: Path):
     assert set(report["solvers"]) == {"mppi", "gradient"}
     assert report["final_distance_m"] == report["solvers"]["mppi"]["final_distance_m"]
     assert report["baselines"] == {}
+
+
+def test_two_processes_find_what_one_does(untrained: Path, tmp_path: Path):
+    one = evaluate(untrained, tmp_path / "one.json", baselines=False)
+    two = evaluate(untrained, tmp_path / "two.json", baselines=False, workers=2)
+    assert without_times(two) == without_times(one)
+
+
+def test_an_object_task_is_planned_through_its_goals_within_their_budgets(untrained: Path, tmp_path: Path):
+    steps = StepBudgets(hover=1, approached=0, descended=2, grasped=3, lifted=1)
+    report = evaluate(untrained, tmp_path / "report.json", task="grasp_box", steps=steps, baselines=False)
+    assert [(goal["goal"], goal["steps"]) for goal in report["goals"]] == [
+        ("hover", 1),
+        ("descended", 2),
+        ("grasped", 3),
+        ("lifted", 1),
+    ]
+    assert report["successes"] == 0 and report["failures"] == {"never grasped the object": 2}
+    assert report["steps"] == 7
+
+
+def test_all_tasks_stand_in_one_file_and_one_report(
+    untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    short = StepBudgets(1, hover=0, approached=0, descended=0, grasped=0, lifted=1, carried=0, lowered=0, released=1)
+    files = {"json": tmp_path / "all.json", "html": tmp_path / "all.html"}
+    config = SimEvalConfig(all=True, episodes=1, seed=3, model=str(untrained), steps=short, baselines=False, **files)
+    assert sim_eval(config) == 0
+    report = json.loads(files["json"].read_text())
+    assert set(report["tasks"]) == set(TASK_NAMES)
+    assert all(set(task) == KEYS for task in report["tasks"].values())
+    page = files["html"].read_text()
+    assert all(f"<h2>{task}: 0/1 (0%)</h2>" in page for task in TASK_NAMES)
+    table = capsys.readouterr().out
+    assert "published (real robot)" in table and "reach_with_object_box" in table
+
+
+def test_the_report_holds_pictures_of_successes_and_failures_and_refers_to_nothing(
+    environment: TableEnvironment, tmp_path: Path
+):
+    task, results = make_task("grasp_cup"), []
+    for controller in (Expert(task), HoldStill()):
+        episode = prepare_episode(task, environment, seed=0, index=0)
+        results.append(run_episode(task, environment, episode, controller, picture_size=32))
+    section = TaskSection("grasp_cup", {"cem": statistics(results)}, results)
+    write_report(tmp_path / "report.html", [section], ReportConfig("Title", "<episodes>"))
+    page = (tmp_path / "report.html").read_text()
+    assert "1/2 (50%)" in page and "65%" in page and "1 never grasped the object" in page
+    assert "&lt;episodes&gt;" in page
+    pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    assert len(pictures) == page.count("src=") == sum(len(result.strip) for result in results) > 12
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(pictures[0]), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded.shape == (32, 32, 3)
+
+
+def test_a_success_rate_comes_with_its_confidence(environment: TableEnvironment):
+    result = run_hold_still(environment)
+    row = statistics([replace(result, success=index < 8) for index in range(10)])
+    low, high = row["success_rate_95"]
+    assert row["success_rate"] == 0.8
+    assert low == pytest.approx(0.490, abs=0.001) and high == pytest.approx(0.943, abs=0.001), "Wilson's interval"
+
+
+def test_a_gripper_that_is_told_to_open_opens_at_once_though_it_holds_something(environment: TableEnvironment):
+    """The environment's gripper goes on from its command; a plan is made from where the fingers are."""
+    make_task("reach_with_object_cup").prepare(environment, 0)
+    closedness = environment.state()[6]
+    plan = Action(np.array([0, 0, 0, 0, 0, 0, -closedness]), 0.0, Progress(Outcome.PURSUING, 0, 0), 1.0, 0.0)
+    environment.step(environment_action(plan, environment))
+    assert environment.commanded_closedness == 0.0
+    assert environment.state()[6] < closedness - 0.1
 
 
 def test_holding_still_stays_and_the_expert_arrives(environment: TableEnvironment):
@@ -146,12 +227,10 @@ def test_a_run_that_cannot_be_is_refused_before_it_begins():
     with pytest.raises(ValueError, match="episodes"):
         SimEvalConfig(episodes=0)
     with pytest.raises(ValueError, match="--ros"):
-        SimEvalConfig(ros=True, task="grasp_cup")
+        SimEvalConfig(ros=True, all=True)
 
 
 def test_the_table_leaves_out_what_was_not_measured(environment: TableEnvironment):
-    task = make_task("reach")
-    episode = prepare_episode(task, environment, seed=0, index=2)
-    row = statistics([run_episode(task, environment, episode, HoldStill())])
+    row = statistics([run_hold_still(environment)])
     assert row["plan_ms"] == {"median": None, "p90": None}
     assert format_table({"hold_still": row}).splitlines()[-1].rstrip().endswith("-")

@@ -134,6 +134,17 @@ def test_no_process_is_left(finished: Demo):
     wait_until(lambda: not finished.processes(), "the last process to end", 10.0)
 
 
+def test_a_task_that_no_reset_can_begin_is_refused_at_once(tmp_path: Path):
+    demo = Demo(tmp_path / "out", "--task", "reach_with_object_cup")
+    try:
+        demo.process.wait(60)
+        assert demo.process.returncode == 1
+        assert "begins with the object in the gripper" in demo.output
+        assert not (tmp_path / "out").exists()
+    finally:
+        demo.close()
+
+
 def test_an_interrupted_demo_leaves_no_process_and_no_bag(tmp_path: Path):
     demo = Demo(tmp_path / "out")
     try:

@@ -1,26 +1,18 @@
-"""One goal image through the running nodes: the scene set up, the picture taken and shown, the outcome measured."""
+"""A goal that running nodes pursue, watched from its publication to its end."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from jepa_ros.msg import PlannerStatus
-from numpy.typing import NDArray
-from sensor_msgs.msg import Image
 
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
 from jepa_tools.ros_client import RosTimeoutError
 from jepa_tools.table_operator import OnStatus, TableOperator
-
-REST_SECONDS = 5.0
-"""Longest wait, wall time, for the arm to come to rest after the planner is done."""
-
-Position = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,64 +75,15 @@ class Pursuit:
         return (self.ended - self.began) / self.wall_seconds
 
 
-@dataclass(frozen=True, eq=False)
-class ReachRun:
-    """What came of one goal.
-
-    Attributes:
-        target: where the tool is in the goal picture [3], m.
-        initial_distance, final_distance: of the tool to `target` before and, at rest, after, m.
-        pursuit: what the planner did in between.
-    """
-
-    target: Position
-    initial_distance: float
-    final_distance: float
-    pursuit: Pursuit
-
-
 def stamp_seconds(stamp: Time) -> float:
     """A message's stamp in seconds."""
     return to_nanoseconds(stamp) / NANOSECONDS_PER_SECOND
 
 
-def run_reach(
-    operator: TableOperator,
-    seed: int,
-    task: str,
-    goal_positions: Sequence[float],
-    timeout: float,
-    on_status: OnStatus = lambda _: None,
-) -> ReachRun:
-    """Shows a picture of the arm at `goal_positions` [7] and waits for what the planner makes of it.
-
-    The planner gets the picture alone; where the tool is in it is only used to measure.
-
-    Args:
-        operator: at a table whose nodes are active.
-        seed: the scene, together with the task.
-        task: one of `jepa_sim.task_names.TASK_NAMES`.
-        goal_positions: arm joint positions of the goal picture, rad.
-        timeout: seconds, wall time, for the planner to reach the goal or give it up.
-        on_status: told about every status on the way.
-    """
-    operator.reset(seed, task, goal_positions)
-    picture, target = operator.picture(), operator.tool_position()
-    operator.reset(seed, task)
-    operator.picture()  # the start has been seen before the goal is shown
-    initial = operator.tool_position()
-    pursuit = pursue(operator, picture, timeout, on_status)
-    operator.wait_for_rest(REST_SECONDS)
-    return ReachRun(
-        target=target,
-        initial_distance=float(np.linalg.norm(initial - target)),
-        final_distance=float(np.linalg.norm(operator.tool_position() - target)),
-        pursuit=pursuit,
-    )
-
-
-def pursue(operator: TableOperator, goal: Image, timeout: float, on_status: OnStatus = lambda _: None) -> Pursuit:
-    """Shows a goal picture and watches until it is reached, given up, or `timeout` seconds have passed."""
+def pursue(
+    operator: TableOperator, show: Callable[[], None], timeout: float, on_status: OnStatus = lambda _: None
+) -> Pursuit:
+    """Gives the planner a goal by `show` and watches until it is reached or given up, for at most `timeout` seconds."""
     statuses: list[PlannerStatus] = []
 
     def collect(status: PlannerStatus) -> None:
@@ -148,7 +91,7 @@ def pursue(operator: TableOperator, goal: Image, timeout: float, on_status: OnSt
         on_status(status)
 
     began, started, timed_out = operator.simulated_time(), time.monotonic(), ""
-    operator.show_goal(goal)
+    show()
     try:
         operator.watch(timeout, collect)
     except RosTimeoutError as error:
