@@ -1,7 +1,8 @@
 """ROS images as RGB arrays, whatever the encoding, row padding and byte order; what cannot be used is refused.
 
 The five encodings of colour cameras are read in place with numpy. Others (Bayer patterns, 16 bits, YUV) go
-through cv_bridge where it is installed and through rosbags-image otherwise.
+through cv_bridge where it is installed and through rosbags-image otherwise. Messages may be those of rclpy or of a
+bag that is read without ROS: only their fields matter.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import importlib.util
 import math
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CompressedImage, Image
 
 RgbImage = NDArray[np.uint8]
 
@@ -82,6 +86,8 @@ def compressed_to_rgb(message: CompressedImage) -> RgbImage:
 
 def rgb_to_image(picture: RgbImage, header: Any) -> Image:
     """The rgb8 message of a picture uint8 [height, width, 3]."""
+    from sensor_msgs.msg import Image
+
     height, width, _ = picture.shape
     message = Image(header=header, height=height, width=width, encoding="rgb8", step=width * 3)
     message.data.frombytes(np.ascontiguousarray(picture).tobytes())
@@ -127,7 +133,7 @@ def _other_encoding_to_rgb(message: Image) -> RgbImage:
         ) from error
 
 
-def _without_padding(message: Image) -> Image:
+def _without_padding(message: Image) -> SimpleNamespace:
     """The same image with rows that follow each other directly, which is how rosbags-image reads them."""
     from rosbags.image import ImageError
     from rosbags.image.image import to_cvtype
@@ -137,25 +143,24 @@ def _without_padding(message: Image) -> Image:
     except ImageError as error:
         raise ValueError(str(error)) from error
     row_bytes = math.ceil(message.width * channels * bits / 8)
-    packed = Image(
+    return SimpleNamespace(
         header=message.header,
         height=message.height,
         width=message.width,
         encoding=message.encoding,
         is_bigendian=message.is_bigendian,
         step=row_bytes,
+        data=_rows(message, row_bytes).reshape(-1),
     )
-    packed.data.frombytes(_rows(message, row_bytes).tobytes())
-    return packed
 
 
-def _cv_bridge_to_rgb(message: Image) -> RgbImage:
+def _cv_bridge_to_rgb(message: SimpleNamespace) -> RgbImage:
     from cv_bridge import CvBridge  # part of a ROS installation, not of the wheels
 
     return np.ascontiguousarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))
 
 
-def _rosbags_to_rgb(message: Image) -> RgbImage:
+def _rosbags_to_rgb(message: SimpleNamespace) -> RgbImage:
     from rosbags.image import ImageError, image_to_cvimage
 
     try:
