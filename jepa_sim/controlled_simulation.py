@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_sim.entities import Body, EntityError, EntityState
 from jepa_sim.inverse_kinematics import InverseKinematics
 from jepa_sim.reset import ResetConfig, reset_scene
 from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, franka_panda
-from jepa_sim.scene import SceneConfig
+from jepa_sim.scene import OBJECTS, SceneConfig
 from jepa_sim.simulation import Simulation, opening_of
 from jepa_sim.task_names import REACH, check_task
 from jepa_sim.trajectory_controller import Trajectory, TrajectoryController, TrajectoryControllerConfig
@@ -86,6 +87,8 @@ class ControlledSimulation:
     def reset(self, seed: int, task: str = REACH, joint_positions: Sequence[float] = ()) -> None:
         """Puts the scene into the state that `seed` and `task` name, with both controllers holding still.
 
+        What was spawned is removed.
+
         Args:
             seed: not negative.
             task: one of `jepa_sim.task_names.TASK_NAMES`.
@@ -97,6 +100,8 @@ class ControlledSimulation:
         check_task(task)
         arm = joint_positions if len(joint_positions) else None
         with self._lock:
+            for name in self._simulation.spawned:
+                self._simulation.remove_object(name)
             closedness = reset_scene(self._simulation, self._kinematics, seed, arm, self._config.reset, task)
             self._arm.reset(self._simulation.arm_positions(), self._seconds())
             self._gripper.reset(np.full(len(FINGER_JOINTS), opening_of(closedness)), self._seconds())
@@ -133,6 +138,39 @@ class ControlledSimulation:
         with self._lock:
             self._simulation.refresh()
             return Picture(self._time_ns, self._simulation.render(width, height))
+
+    # --- entities -------------------------------------------------------------------------------------------
+
+    def entity_names(self) -> tuple[str, ...]:
+        """The scene's objects and what was spawned."""
+        with self._lock:
+            return (*OBJECTS, *self._simulation.spawned)
+
+    def entity_state(self, name: str) -> EntityState:
+        """Pose and velocity of an object; raises `jepa_sim.entities.UnknownEntityError`."""
+        with self._lock:
+            self._simulation.refresh()
+            return self._simulation.object_state(name)
+
+    def set_entity_state(self, name: str, state: EntityState) -> None:
+        """Puts an object somewhere; raises `jepa_sim.entities.EntityError`."""
+        checked = state.checked()
+        with self._lock:
+            self._simulation.set_object_state(name, checked)
+
+    def spawn(self, name: str, body: Body, state: EntityState) -> None:
+        """Adds an object; raises `jepa_sim.entities.EntityError`."""
+        checked = state.checked()
+        with self._lock:
+            try:
+                self._simulation.add_object(name, body, checked)
+            except KeyError as error:
+                raise EntityError(str(error.args[0])) from error
+
+    def delete(self, name: str) -> None:
+        """Removes what was spawned; raises `jepa_sim.entities.UnknownEntityError`."""
+        with self._lock:
+            self._simulation.remove_object(name)
 
     def close(self) -> None:
         """Frees the OpenGL context."""

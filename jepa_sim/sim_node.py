@@ -30,6 +30,8 @@ from jepa_common.parameters import declare_parameters, parameter, read_parameter
 from jepa_common.qos_profiles import OVERRIDABLE, camera_qos, latched_qos, latest_qos
 from jepa_common.run_node import run_node
 from jepa_common.stamps import to_nanoseconds, to_stamp
+from jepa_sim.backends.available import serve_backends
+from jepa_sim.backends.own_simulator import OwnSimulator
 from jepa_sim.controlled_simulation import (
     JOINT_NAMES,
     ControlledSimulation,
@@ -73,8 +75,11 @@ class SimParameters:
 class SimNode(Node):
     """Publishes clock, joints, camera and description of a simulated Franka that follows trajectories.
 
+    Where `gazebo_msgs` or `simulation_interfaces` is installed it can be driven with their services as well, below
+    `gazebo/` and `gzserver/`.
+
     Threads: a thread of its own simulates, renders and publishes; the executor's thread takes trajectories,
-    resets and diagnostics. They meet in `ControlledSimulation`, which locks.
+    resets, services and diagnostics. They meet in `ControlledSimulation`, which locks.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -83,6 +88,7 @@ class SimNode(Node):
         declare_parameters(self, SimParameters)
         self._settings = read_parameters(self, SimParameters)
         self._simulation = self._build_simulation()
+        self._own = OwnSimulator(self._simulation, self._settings.seed, self._settings.task)
         self._pace = RealTimePace(PaceConfig(factor=self._settings.real_time_factor))
         self._refusals, self._last_refusal = 0, ""
         self._frame_due_ns = 0
@@ -122,6 +128,7 @@ class SimNode(Node):
         self._follow("joint_trajectory", self._simulation.follow_arm)
         self._follow("gripper_trajectory", self._simulation.follow_gripper)
         self.create_service(ResetSimulation, "reset_simulation", self._on_reset)
+        self._services = serve_backends(self, self._own)
 
     def _publisher(self, message_type: type, topic: str, qos: QoSProfile) -> Publisher:
         return self.create_publisher(message_type, topic, qos, qos_overriding_options=OVERRIDABLE)
@@ -153,6 +160,7 @@ class SimNode(Node):
         except ValueError as error:
             response.message = f"not reset: {error}"
             return response
+        self._own.choose_scene(request.seed, task)
         self._frame_due_ns = 0
         x, y, z = self._simulation.state()[:3]
         response.success = True
@@ -167,7 +175,10 @@ class SimNode(Node):
             "simulated_seconds": f"{self._simulation.time_ns * 1e-9:.3f}",
             "refused_trajectories": str(self._refusals),
             "last_refusal": self._last_refusal,
+            "simulator_services": " ".join(self._services),
         }
+        if self._own.paused:
+            return Report(Level.OK, "paused", values)
         if not self._pace.is_behind:
             return Report(Level.OK, "simulating", values)
         message = (
@@ -184,7 +195,7 @@ class SimNode(Node):
         steps = max(1, round(1.0 / (timestep * self._settings.joint_state_rate)))
         try:
             while not self._pace.stopped:
-                readings = self._simulation.advance(steps)
+                readings = self._simulation.advance(0 if self._own.paused else steps)
                 self._clock_topic.publish(Clock(clock=to_stamp(readings.time_ns)))
                 self._joint_states.publish(joint_state_message(readings))
                 self._photograph_when_due(readings.time_ns)

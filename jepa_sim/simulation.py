@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
+from jepa_sim.entities import Body, EntityState, UnknownEntityError
 from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, FINGER_LINKS, FINGER_TRAVEL, TCP_LINK, franka_panda
-from jepa_sim.scene import CAMERA_NAME, OBJECTS, SceneConfig, build_model
+from jepa_sim.scene import CAMERA_NAME, OBJECTS, SceneConfig, build_spec
+from jepa_sim.spawned_body import add_spawned_body
 
 Vector = NDArray[np.float64]
 
@@ -62,15 +64,21 @@ class Simulation:
 
     def __init__(self, config: SceneConfig | None = None) -> None:
         """Raises `jepa_sim.scene.SceneError` when the robot's meshes are not installed."""
-        self.model = build_model(SceneConfig() if config is None else config)
+        self._spec = build_spec(SceneConfig() if config is None else config)
+        self.model = self._spec.compile()
         self.data = mujoco.MjData(self.model)
+        self._spawned: tuple[str, ...] = ()
+        self._renderer: mujoco.Renderer | None = None
+        self._index()
+        self.clear()
+
+    def _index(self) -> None:
+        """Looks up where everything is in the model."""
         self._at = JointAddresses(self.model)
         self._tcp = self.model.body(TCP_LINK).id
-        self._objects = {name: self.model.body(name).id for name in OBJECTS}
+        self._objects = {name: self.model.body(name).id for name in (*OBJECTS, *self._spawned)}
         self._pads = {self.model.geom(f"{finger}_pad").id for finger in FINGER_LINKS}
-        self._object_address = {name: self.model.joint(f"{name}_joint").qposadr[0] for name in OBJECTS}
-        self._renderer: mujoco.Renderer | None = None
-        self.clear()
+        self._object_address = {name: self.model.joint(f"{name}_joint").qposadr[0] for name in self._objects}
 
     def __enter__(self) -> Simulation:
         return self
@@ -217,12 +225,70 @@ class Simulation:
         self.data.qvel[velocity : velocity + 6] = 0.0
         mujoco.mj_forward(self.model, self.data)
 
+    @property
+    def spawned(self) -> tuple[str, ...]:
+        """Names of the objects that were added."""
+        return self._spawned
+
+    def add_object(self, name: str, body: Body, state: EntityState) -> None:
+        """Adds an object; everything else goes on as it is. Snapshots taken before cannot be restored any more.
+
+        Raises KeyError when something of that name is in the scene already.
+        """
+        if any(body.name == name for body in self._spec.bodies):
+            raise KeyError(f"expected a name that is free, got {name!r} again")
+        add_spawned_body(self._spec, name, body)
+        self._spawned = (*self._spawned, name)
+        self._recompile()
+        self.set_object_state(name, state)
+
+    def remove_object(self, name: str) -> None:
+        """Removes an object that was added; raises UnknownEntityError when it was not."""
+        if name not in self._spawned:
+            raise UnknownEntityError(f"expected one of the spawned objects {list(self._spawned)}, got {name!r}")
+        self._spec.delete(self._spec.body(name))
+        self._spawned = tuple(other for other in self._spawned if other != name)
+        self._recompile()
+
+    def _recompile(self) -> None:
+        """Compiles the changed scene; positions and velocities of what stays are kept."""
+        self.model, self.data = self._spec.recompile(self.model, self.data)
+        self._index()
+        mujoco.mj_forward(self.model, self.data)
+
+    def object_state(self, name: str) -> EntityState:
+        """Pose and velocity of an object; raises UnknownEntityError for one that is not in the scene."""
+        body = self.data.body(self._object_id(name))
+        w, x, y, z = map(float, body.xquat)
+        velocity = np.empty(6)
+        mujoco.mj_objectVelocity(self.model, self.data, mujoco.mjtObj.mjOBJ_BODY, body.id, velocity, 0)
+        angular, linear = tuple(map(float, velocity[:3])), tuple(map(float, velocity[3:]))
+        return EntityState(tuple(map(float, body.xpos)), (x, y, z, w), linear, angular)
+
+    def set_object_state(self, name: str, state: EntityState) -> None:
+        """Puts an object somewhere; raises UnknownEntityError for one that is not in the scene."""
+        self._object_id(name)
+        rotation = Rotation.from_quat(state.orientation)
+        address = self._object_address[name]
+        self.data.qpos[address : address + 3] = state.position
+        self.data.qpos[address + 3 : address + 7] = rotation.as_quat(scalar_first=True)
+        velocity = self.model.joint(f"{name}_joint").dofadr[0]
+        self.data.qvel[velocity : velocity + 3] = state.linear_velocity
+        # A free joint's angular velocity is in the body's own frame.
+        self.data.qvel[velocity + 3 : velocity + 6] = rotation.inv().apply(state.angular_velocity)
+        mujoco.mj_forward(self.model, self.data)
+
+    def _object_id(self, name: str) -> int:
+        if name not in self._objects:
+            raise UnknownEntityError(f"expected one of the objects {', '.join(self._objects)}, got {name!r}")
+        return int(self._objects[name])
+
     # --- camera ---------------------------------------------------------------------------------------------
 
     def render(self, width: int = 256, height: int = 256) -> NDArray[np.uint8]:
         """The camera's picture, RGB uint8 [height, width, 3]."""
         renderer = self._renderer
-        if renderer is None or (renderer.width, renderer.height) != (width, height):
+        if renderer is None or renderer.model is not self.model or (renderer.width, renderer.height) != (width, height):
             self.close()
             renderer = self._renderer = mujoco.Renderer(self.model, height, width)
         renderer.update_scene(self.data, camera=CAMERA_NAME)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
-from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import Command, FindExecutable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
-from jepa_tools.node_table import (
-    DEPLOYMENTS,
-    PACKAGE,
-    RESPAWN_DELAY,
-    BringUp,
-    Deployment,
-    NodeEntry,
-    option_infos,
-)
+from jepa_tools.bring_up import BringUp
+from jepa_tools.node_table import DEPLOYMENTS, PACKAGE, RESPAWN_DELAY, Deployment, NodeEntry
+from jepa_tools.other_programs import OtherLaunch, OtherNode, OtherProgram, ShareFile, XacroText
 
 
 def deployment_description(name: str) -> LaunchDescription:
@@ -27,7 +25,7 @@ def deployment_description(name: str) -> LaunchDescription:
         KeyError: there is none of that name.
     """
     deployment = DEPLOYMENTS[name]
-    return LaunchDescription([*_declare_arguments(deployment), OpaqueFunction(function=_make_nodes, args=[deployment])])
+    return LaunchDescription([*_declare_arguments(deployment), OpaqueFunction(function=_make_all, args=[deployment])])
 
 
 def _declare_arguments(deployment: Deployment) -> list[DeclareLaunchArgument]:
@@ -39,7 +37,7 @@ def _declare_arguments(deployment: Deployment) -> list[DeclareLaunchArgument]:
             description=info.description,
             choices=list(info.choices) or None,
         )
-        for name, info in option_infos().items()
+        for name, info in deployment.option_infos().items()
     ]
 
 
@@ -47,10 +45,11 @@ def _as_text(value: bool | str) -> str:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def _make_nodes(context: LaunchContext, deployment: Deployment) -> list[Node]:
-    texts = {name: LaunchConfiguration(name).perform(context) for name in option_infos()}
-    bring_up = BringUp.from_text(texts)
-    return [_make_node(node, deployment, bring_up) for node in deployment.nodes]
+def _make_all(context: LaunchContext, deployment: Deployment) -> list[LaunchDescriptionEntity]:
+    texts = {name: LaunchConfiguration(name).perform(context) for name in deployment.options}
+    bring_up = deployment.bring_up(texts)
+    others = [_make_other(program, bring_up) for program in deployment.others(bring_up)]
+    return [*others, *(_make_node(node, deployment, bring_up) for node in deployment.nodes)]
 
 
 def _make_node(node: NodeEntry, deployment: Deployment, bring_up: BringUp) -> Node:
@@ -68,3 +67,38 @@ def _make_node(node: NodeEntry, deployment: Deployment, bring_up: BringUp) -> No
         respawn=bring_up.use_respawn,
         respawn_delay=RESPAWN_DELAY,
     )
+
+
+def _make_other(program: OtherProgram, bring_up: BringUp) -> LaunchDescriptionEntity:
+    if isinstance(program, OtherNode):
+        return _make_other_node(program, bring_up)
+    if isinstance(program, OtherLaunch):
+        source = PythonLaunchDescriptionSource([_resolved(program.file)])
+        arguments = [(name, _resolved(value)) for name, value in program.arguments.items()]
+        return IncludeLaunchDescription(source, launch_arguments=arguments)
+    command = ExecutableInPackage(package=PACKAGE, executable="jepa")
+    return ExecuteProcess(cmd=[command, *program.arguments], name="jepa", output="screen")
+
+
+def _make_other_node(program: OtherNode, bring_up: BringUp) -> Node:
+    return Node(
+        package=program.package,
+        executable=program.executable,
+        name=program.name or None,
+        namespace=bring_up.namespace,
+        arguments=[_resolved(argument) for argument in program.arguments],
+        parameters=[{name: _resolved(value) for name, value in program.parameters.items()}],
+        output="screen",
+        respawn=program.stays and bring_up.use_respawn,
+        respawn_delay=RESPAWN_DELAY,
+    )
+
+
+def _resolved(value: Any) -> Any:
+    """A value as launch takes it; files of other packages are looked for when the action runs."""
+    if isinstance(value, ShareFile):
+        return PathJoinSubstitution([FindPackageShare(value.package), *value.path.split("/")])
+    if not isinstance(value, XacroText):
+        return value
+    words = [word for name, text in value.arguments.items() for word in (" ", f"'{name}:={text}'")]
+    return ParameterValue(Command([FindExecutable(name="xacro"), " ", str(value.path), *words]), value_type=str)

@@ -2,91 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from jepa_common.resources import find_resource
+from jepa_tools import other_programs
+from jepa_tools.bring_up import BringUp, OptionInfo, option_infos
+from jepa_tools.other_programs import ARM_CONTROLLER, GRIPPER_CONTROLLER, PACKAGE, OtherProgram
 from jepa_tools.process_runner import ProcessSpec
 
-PACKAGE = "jepa_ros"
-LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+__all__ = ["DEPLOYMENTS", "PACKAGE", "RESPAWN_DELAY", "BringUp", "Deployment", "NodeEntry", "process_specs"]
+
 RESPAWN_DELAY = 0.5
 """Seconds from a node's end to its next start."""
 
 ParameterValue = bool | str
-
-
-@dataclass(frozen=True)
-class OptionInfo:
-    """What a launch argument's description says beyond its name and default."""
-
-    description: str
-    choices: tuple[str, ...] = ()
-
-
-def option(default: bool | str, description: str, choices: tuple[str, ...] = ()) -> Any:
-    """A field of `BringUp`: a launch argument with a default, a description and, if limited, its choices."""
-    return field(default=default, metadata={"option": OptionInfo(description, choices)})
-
-
-@dataclass(frozen=True)
-class BringUp:
-    """How a deployment's nodes are started. Each field is a launch argument of the same name.
-
-    An empty string leaves a value to the parameters file.
-    """
-
-    namespace: str = option("", "Namespace of all nodes and of their relative topic names; empty: none")
-    use_sim_time: bool = option(False, "Take the time from /clock")
-    autostart: bool = option(True, "Configure and activate the nodes; otherwise they wait for `ros2 lifecycle`")
-    params_file: str = option("", "Parameters of all nodes (YAML); empty: the deployment's file in config/")
-    model: str = option("", "Checkpoint: a path, or a name in models/checkpoints; empty: as in params_file")
-    device: str = option("", "Where the model runs, such as cpu or cuda; empty: as in params_file")
-    log_level: str = option("info", "Least severity that the nodes log", LOG_LEVELS)
-    use_respawn: bool = option(True, "Start a node again when it ends unasked")
-    dry_run: bool = option(False, "Plan and show, but send no command to the arm or the gripper")
-    robot_type: str = option("", "Arm: its limits; empty: as in params_file", ("", "fer", "fr3", "urdf"))
-    image_topic: str = option("image", "Camera image topic (sensor_msgs/Image)")
-    joint_states_topic: str = option("joint_states", "Joint state topic (sensor_msgs/JointState)")
-    joint_trajectory_topic: str = option("joint_trajectory", "Command topic of the arm's JointTrajectoryController")
-    gripper_trajectory_topic: str = option("gripper_trajectory", "Command topic of the gripper's controller")
-
-    def __post_init__(self) -> None:
-        for name, info in option_infos().items():
-            if info.choices and getattr(self, name) not in info.choices:
-                choices = ", ".join(repr(choice) for choice in info.choices)
-                raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
-
-    @classmethod
-    def from_text(cls, values: Mapping[str, str]) -> BringUp:
-        """Options from launch's strings; names that are missing keep their defaults.
-
-        Raises:
-            ValueError: an unknown name, a choice that does not exist, or a flag that is neither true nor false.
-        """
-        defaults = {item.name: item.default for item in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - set(defaults))
-        if unknown:
-            raise ValueError(f"expected options of {', '.join(defaults)}, got {', '.join(unknown)}")
-        return cls(**{name: _parse(name, text, defaults[name]) for name, text in values.items()})
-
-
-def _parse(name: str, text: str, default: object) -> bool | str:
-    if not isinstance(default, bool):
-        return text
-    if text.lower() not in ("true", "false"):
-        raise ValueError(f"{name}: expected true or false, got {text!r}")
-    return text.lower() == "true"
-
-
-def option_infos() -> dict[str, OptionInfo]:
-    """Description and choices of every field of `BringUp`, in order."""
-    return {item.name: item.metadata["option"] for item in dataclasses.fields(BringUp)}
 
 
 @dataclass(frozen=True)
@@ -136,22 +69,46 @@ PLANNER = NodeEntry(
 )
 
 
+_COMMON = ("namespace", "use_sim_time", "log_level")
+_LOOP = (
+    *_COMMON, "autostart", "params_file", "model", "device", "use_respawn", "dry_run", "robot_type", "rviz", "record",
+)  # fmt: skip
+_TOPICS = ("image_topic", "joint_states_topic", "joint_trajectory_topic", "gripper_trajectory_topic")
+
+
 @dataclass(frozen=True)
 class Deployment:
-    """A set of nodes that belong together.
+    """A set of nodes and other programs that belong together.
 
-    name: of the launch file and of the parameters file, `config/NAME.yaml`.
-    nodes: in the order in which they are started.
-    use_sim_time: default of the option of that name.
+    name: of the launch file.
+    nodes: of this package, in the order in which they are started.
+    options: names of the `BringUp` fields that are its launch arguments.
+    preset: values of options where nothing else is said.
+    parameters: name of the parameters file in `config/`.
+    others: what else it starts.
     """
 
     name: str
     nodes: tuple[NodeEntry, ...]
-    use_sim_time: bool
+    options: tuple[str, ...] = (*_LOOP, *_TOPICS)
+    preset: Mapping[str, ParameterValue] = field(default_factory=dict)
+    parameters: str = "sim.yaml"
+    others: Callable[[BringUp], tuple[OtherProgram, ...]] = other_programs.extras
 
     def defaults(self) -> BringUp:
         """The options of this deployment where nothing else is said."""
-        return BringUp(use_sim_time=self.use_sim_time)
+        return replace(BringUp(), **self.preset)  # type: ignore[arg-type] - each is a field's value
+
+    def option_infos(self) -> dict[str, OptionInfo]:
+        """Description and limits of its launch arguments, in order."""
+        infos = option_infos()
+        return {name: infos[name] for name in self.options}
+
+    def bring_up(self, texts: Mapping[str, str]) -> BringUp:
+        """Options from launch's strings; see `BringUp.from_text`."""
+        defaults = self.defaults()
+        given = BringUp.from_text(texts)
+        return replace(defaults, **{name: getattr(given, name) for name in texts})
 
     def parameters_file(self, bring_up: BringUp) -> Path:
         """The YAML file with the nodes' parameters.
@@ -160,7 +117,7 @@ class Deployment:
             FileNotFoundError: it is not there.
         """
         if not bring_up.params_file:
-            return find_resource("config", f"{self.name}.yaml")
+            return find_resource("config", self.parameters)
         path = Path(bring_up.params_file).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"params_file: expected a YAML file with node parameters, no file {path}")
@@ -172,11 +129,53 @@ class Deployment:
         return tuple(node.name for node in self.nodes if node.lifecycle)
 
 
+_LEARNED_LOOP = (ENCODER, PREDICTOR, PLANNER)
+_CONTROLLER_TOPICS = {
+    "joint_trajectory_topic": f"{ARM_CONTROLLER}/joint_trajectory",
+    "gripper_trajectory_topic": f"{GRIPPER_CONTROLLER}/joint_trajectory",
+}
+_SIMULATED = _CONTROLLER_TOPICS | {"use_sim_time": True}
+
 DEPLOYMENTS = {
     deployment.name: deployment
     for deployment in (
-        Deployment("sim", (SIMULATOR, ENCODER, PREDICTOR, PLANNER), use_sim_time=True),
-        Deployment("robot", (ENCODER, PREDICTOR, PLANNER), use_sim_time=False),
+        Deployment(
+            "sim",
+            (SIMULATOR, *_LEARNED_LOOP),
+            preset={"use_sim_time": True},
+            others=other_programs.simulated_extras,
+        ),
+        Deployment("jepa", _LEARNED_LOOP, parameters="robot.yaml"),
+        Deployment(
+            "gazebo",
+            _LEARNED_LOOP,
+            (*_LOOP, "gui", *_TOPICS),
+            preset=_SIMULATED,
+            others=other_programs.gazebo,
+        ),
+        Deployment(
+            "gazebo_classic",
+            _LEARNED_LOOP,
+            (*_LOOP, "gui", *_TOPICS),
+            preset=_SIMULATED | {"image_topic": "camera/image_raw"},
+            others=other_programs.gazebo_classic,
+        ),
+        Deployment(
+            "franka",
+            _LEARNED_LOOP,
+            (*_LOOP, "robot_ip", *_TOPICS),
+            preset=_CONTROLLER_TOPICS | {"robot_type": "fr3"},
+            parameters="robot.yaml",
+            others=other_programs.franka,
+        ),
+        Deployment(
+            "record",
+            (),
+            (*_COMMON, "record"),
+            preset={"record": "bag"},
+            others=other_programs.recording,
+        ),
+        Deployment("bag_eval", (), ("model", "bags", "report", "result"), others=other_programs.bag_evaluation),
     )
 }
 

@@ -18,6 +18,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from jepa_common.qos_profiles import camera_qos, joint_states_qos, latched_qos, latest_qos
 from jepa_common.stamps import to_nanoseconds
 from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, HOME_POSITIONS, franka_panda
+from jepa_sim.scene import CameraConfig
 from jepa_sim.sim_node import SimNode
 
 # Two cores, shared with everything else that runs: a process may take half a minute to start.
@@ -64,7 +65,7 @@ def test_it_publishes_what_a_robot_with_a_camera_publishes(nodes: Any):
     assert image.header.frame_id == info.header.frame_id == "camera_optical_frame"
     assert to_nanoseconds(image.header.stamp) > 0
     assert np.frombuffer(image.data, np.uint8).reshape(64, 96, 3).std() > 20
-    assert info.k[0] == pytest.approx(32 / math.tan(math.radians(37.0) / 2))
+    assert info.k[0] == pytest.approx(32 / math.tan(math.radians(CameraConfig().vertical_fov) / 2))
 
 
 def test_arm_and_gripper_follow_trajectories(nodes: Any):

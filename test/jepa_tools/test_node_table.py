@@ -12,15 +12,9 @@ import pytest
 import yaml
 
 from jepa_common.parameters import declared_parameters
-from jepa_tools.node_table import (
-    DEPLOYMENTS,
-    BringUp,
-    Deployment,
-    NodeEntry,
-    option_infos,
-    process_specs,
-    ros_arguments,
-)
+from jepa_tools.bring_up import BringUp, option_infos
+from jepa_tools.node_table import DEPLOYMENTS, Deployment, NodeEntry, process_specs, ros_arguments
+from jepa_tools.other_programs import JepaCommand, OtherLaunch, OtherNode, ShareFile
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARAMETERS = {
@@ -81,20 +75,63 @@ def test_options_from_text_are_typed_and_checked():
         BringUp.from_text({"autostart": "yes"})
     with pytest.raises(ValueError, match="robot_type: expected one of"):
         BringUp.from_text({"robot_type": "ur5"})
+    with pytest.raises(ValueError, match="namespace: expected names divided by /"):
+        BringUp.from_text({"namespace": "left arm"})
+    with pytest.raises(ValueError, match="robot_ip: expected an IP address"):
+        BringUp.from_text({"robot_ip": "-oProxyCommand"})
     with pytest.raises(ValueError, match="got colour"):
         BringUp.from_text({"colour": "red"})
 
 
-def test_every_option_is_described_and_reaches_a_node_or_the_bring_up():
-    used = {"namespace", "params_file", "log_level", "use_respawn"}
-    for _, node in NODES:
-        used |= {*node.options, *node.topics.values()}
+def test_every_option_is_described_and_is_an_argument_of_a_deployment():
+    used = {name for deployment in DEPLOYMENTS.values() for name in deployment.options}
     assert used == {item.name for item in fields(BringUp)}
     assert all(info.description for info in option_infos().values())
 
 
+@pytest.mark.parametrize("deployment", [d for d in DEPLOYMENTS.values() if d.nodes], ids=lambda d: d.name)
+def test_every_option_of_a_nodes_parameters_and_topics_is_an_argument(deployment: Deployment):
+    for node in deployment.nodes:
+        assert {*node.options, *node.topics.values()} <= set(deployment.options)
+
+
+def test_what_a_deployment_presets_can_be_said_otherwise():
+    deployment = DEPLOYMENTS["gazebo"]
+    assert deployment.bring_up({}).use_sim_time
+    assert not deployment.bring_up({"use_sim_time": "false"}).use_sim_time
+    assert deployment.bring_up({}).joint_trajectory_topic == "arm_controller/joint_trajectory"
+
+
+def test_gazebo_starts_server_description_arm_bridge_and_controllers():
+    deployment = DEPLOYMENTS["gazebo"]
+    world, description, arm, bridge, spawner = deployment.others(deployment.bring_up({"gui": "false"}))
+    assert isinstance(world, OtherLaunch) and world.file == ShareFile("ros_gz_sim", "launch/gz_sim.launch.py")
+    assert str(world.arguments["gz_args"]).startswith("-r -s --headless-rendering /")
+    assert isinstance(description, OtherNode) and description.parameters["use_sim_time"]
+    assert isinstance(arm, OtherNode) and not arm.stays
+    assert isinstance(bridge, OtherNode) and bridge.stays
+    assert isinstance(spawner, OtherNode) and "arm_controller" in spawner.arguments
+
+
+def test_a_franka_needs_its_address_and_gets_the_controllers_of_its_type():
+    deployment = DEPLOYMENTS["franka"]
+    with pytest.raises(ValueError, match="robot_ip:="):
+        deployment.others(deployment.bring_up({}))
+    for robot_type in ("fr3", "fer"):
+        bring_up = deployment.bring_up({"robot_ip": "fci.local", "robot_type": robot_type})
+        driver, spawner = deployment.others(bring_up)
+        assert isinstance(driver, OtherLaunch) and driver.arguments["robot_type"] == robot_type
+        assert isinstance(spawner, OtherNode)
+        assert str(spawner.arguments[-1]).endswith(f"config/{robot_type}_controllers.yaml")
+
+
+def test_a_recording_of_simulated_nodes_takes_simulated_time(tmp_path: Path):
+    (recording,) = DEPLOYMENTS["sim"].others(DEPLOYMENTS["sim"].bring_up({"record": str(tmp_path)}))
+    assert recording == JepaCommand(("record", "--out", str(tmp_path), "--use-sim-time"))
+
+
 def test_a_command_line_says_all_that_the_options_say():
-    deployment = DEPLOYMENTS["robot"]
+    deployment = DEPLOYMENTS["jepa"]
     bring_up = BringUp(namespace="left", model="1e3", image_topic="/camera/color/image_raw", dry_run=True)
     nodes = {node.name: ros_arguments(node, deployment, bring_up) for node in deployment.nodes}
     encoder = " ".join(nodes["encoder"])

@@ -1,6 +1,6 @@
 """The encoder, predictor and planner for an arm whose driver, camera and controllers run already.
 
-`ros2 launch jepa_ros robot.launch.py robot_type:=fr3 image_topic:=/camera/color/image_raw \
+`ros2 launch jepa_ros jepa.launch.py robot_type:=fr3 image_topic:=/camera/color/image_raw \
     joint_trajectory_topic:=/arm_controller/joint_trajectory dry_run:=true`
 
 `--show-args` lists the arguments. Start with `dry_run:=true`: everything is planned and shown, nothing moves.
@@ -13,4 +13,4 @@ from jepa_tools.launch_description import deployment_description
 
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` calls."""
-    return deployment_description("robot")
+    return deployment_description("jepa")

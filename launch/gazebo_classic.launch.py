@@ -1,0 +1,14 @@
+"""Gazebo Classic with the table and the arm, and the encoder, predictor and planner.
+
+`ros2 launch jepa_ros gazebo_classic.launch.py` needs gazebo_ros, gazebo_ros2_control, ros2_controllers,
+robot_state_publisher and xacro. `gui:=false` runs without a window; `--show-args` lists the arguments.
+"""
+
+from launch import LaunchDescription
+
+from jepa_tools.launch_description import deployment_description
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What `ros2 launch` calls."""
+    return deployment_description("gazebo_classic")
