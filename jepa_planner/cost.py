@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from jepa_planner.solvers.base import GRIPPER, Array, Cost, DifferentiableCost
+from jepa_planner.solvers.base import ACTION_DIM, GRIPPER, ROTATION, TRANSLATION, Array, Cost, DifferentiableCost
+from jepa_world_model.poses import integrate, integrate_batch
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +107,52 @@ class _DifferentiableUnits(_Units):
 
     def energies(self, actions: torch.Tensor) -> torch.Tensor:
         return self._differentiable.energies(actions * actions.new_tensor(self._units))
+
+
+def in_base_axes(cost: Cost, rotation: Array) -> Cost:
+    """``cost``, whose actions follow the model's axes, for actions along those of the robot's base frame.
+
+    ``rotation`` [3, 3] leads from the model's action axes to the base frame; see
+    `jepa_planner.camera_calibration`. Keeps the gradients of a DifferentiableCost.
+    """
+    return _DifferentiableAxes(cost, rotation) if isinstance(cost, DifferentiableCost) else _Axes(cost, rotation)
+
+
+class _Axes:
+    def __init__(self, cost: Cost, rotation: Array) -> None:
+        self._cost = cost
+        self._rotation = np.asarray(rotation, dtype=np.float64)
+        # As actions: the rotation, and its inverse.
+        self._turn, self._turn_back = _turns(self._rotation)
+
+    def __call__(self, actions: Array) -> Array:
+        turned = np.array(actions)
+        turned[..., TRANSLATION] = actions[..., TRANSLATION] @ self._rotation
+        if np.any(actions[..., ROTATION]):
+            # A rotation D in the base frame is R^T D R in the model's axes.
+            turned[..., ROTATION] = integrate(integrate(self._turn, actions), self._turn_back)[..., ROTATION]
+        return self._cost(turned)
+
+
+class _DifferentiableAxes(_Axes):
+    def __init__(self, cost: DifferentiableCost, rotation: Array) -> None:
+        super().__init__(cost, rotation)
+        self._differentiable = cost
+
+    def energies(self, actions: torch.Tensor) -> torch.Tensor:
+        turn, back = actions.new_tensor(self._turn), actions.new_tensor(self._turn_back)
+        angles = integrate_batch(integrate_batch(turn, actions), back)[..., ROTATION]
+        turned = actions.clone()
+        turned[..., TRANSLATION] = actions[..., TRANSLATION] @ actions.new_tensor(self._rotation)
+        turned[..., ROTATION] = angles
+        return self._differentiable.energies(turned)
+
+
+def _turns(rotation: Array) -> tuple[Array, Array]:
+    """A rotation [3, 3] and its inverse as actions [7] that do nothing else."""
+    turns = np.zeros((2, ACTION_DIM))
+    turns[:, ROTATION] = Rotation.from_matrix(np.stack([rotation, rotation.T])).as_euler("xyz")
+    return turns[0], turns[1]
 
 
 def add_effort(cost: Cost, weight: float, scale: Array) -> Cost:
