@@ -22,6 +22,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Header, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from visualization_msgs.msg import MarkerArray
 
 from jepa_common.diagnostics import DiagnosticsPublisher
 from jepa_common.health import Level, Report
@@ -39,9 +40,10 @@ from jepa_sim.controlled_simulation import (
     JointReadings,
     Picture,
 )
+from jepa_sim.object_markers import object_markers
 from jepa_sim.real_time import PaceConfig, RealTimePace
 from jepa_sim.robot_description import franka_panda
-from jepa_sim.scene import SceneError
+from jepa_sim.scene import OBJECTS, SceneConfig, SceneError
 from jepa_sim.task_names import REACH, TASK_NAMES
 from jepa_sim.trajectory_controller import (
     Replacement,
@@ -123,6 +125,7 @@ class SimNode(Node):
         self._image = self._publisher(Image, "image", camera_qos())
         self._compressed = self._publisher(CompressedImage, "image/compressed", camera_qos())
         self._camera_info_topic = self._publisher(CameraInfo, "camera_info", camera_qos())
+        self._objects = self._publisher(MarkerArray, "objects", best_effort)
         self._description = self._publisher(String, "robot_description", latched_qos())
         self._description.publish(String(data=franka_panda().to_urdf()))
         self._follow("joint_trajectory", self._simulation.follow_arm)
@@ -212,8 +215,14 @@ class SimNode(Node):
         if compress or self._image.get_subscription_count() > 0:
             picture = self._simulation.picture(self._settings.camera_width, self._settings.camera_height)
             self._publish_picture(picture, compress)
+        if self._objects.get_subscription_count() > 0:
+            self._publish_objects(time_ns)
         self._camera_info.header.stamp = to_stamp(time_ns)
         self._camera_info_topic.publish(self._camera_info)
+
+    def _publish_objects(self, time_ns: int) -> None:
+        states = {name: self._simulation.entity_state(name) for name in OBJECTS}
+        self._objects.publish(object_markers(states, SceneConfig(), to_stamp(time_ns)))
 
     def _publish_picture(self, picture: Picture, compress: bool) -> None:
         header = Header(stamp=to_stamp(picture.time_ns), frame_id=self._settings.camera_frame)

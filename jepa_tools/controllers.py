@@ -120,7 +120,9 @@ class ControlConfig:
     """
 
     solver: SolverConfig = field(default_factory=lambda: SolverConfig(max_step=0.075))
-    mpc: MpcConfig = field(default_factory=lambda: MpcConfig(plan_seconds=0.0, longest_step=0.075))
+    mpc: MpcConfig = field(
+        default_factory=lambda: MpcConfig(plan_seconds=0.0, longest_step=0.075, longest_step_holding=0.04)
+    )
     goals: GoalConfig = field(default_factory=lambda: GoalConfig(tolerance=0.06, plateau_steps=8, plateau_energy=0.3))
     gripper: Literal["scheduled", "planned"] = "scheduled"
 

@@ -14,9 +14,11 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from visualization_msgs.msg import Marker, MarkerArray
 
 from jepa_common.qos_profiles import camera_qos, joint_states_qos, latched_qos, latest_qos
 from jepa_common.stamps import to_nanoseconds
+from jepa_sim.environment import TableEnvironment
 from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, HOME_POSITIONS, franka_panda
 from jepa_sim.scene import CameraConfig
 from jepa_sim.sim_node import SimNode
@@ -66,6 +68,23 @@ def test_it_publishes_what_a_robot_with_a_camera_publishes(nodes: Any):
     assert to_nanoseconds(image.header.stamp) > 0
     assert np.frombuffer(image.data, np.uint8).reshape(64, 96, 3).std() > 20
     assert info.k[0] == pytest.approx(32 / math.tan(math.radians(CameraConfig().vertical_fov) / 2))
+
+
+def test_it_says_where_the_objects_are(nodes: Any):
+    received = nodes.collect(MarkerArray, "objects", joint_states_qos())
+    nodes.make(SimNode)
+    assert reset(nodes, seed=4, task="grasp_cup").success
+    with TableEnvironment() as environment:
+        environment.reset(4, "grasp_cup")
+        expected = environment.object_positions()
+    nodes.wait_until(lambda: received and distances(received[-1], expected).max() < 1e-3, "the objects", PATIENCE)
+    assert {marker.ns: marker.type for marker in received[-1].markers} == {"cup": Marker.CYLINDER, "box": Marker.CUBE}
+
+
+def distances(message: MarkerArray, expected: dict[str, np.ndarray]) -> np.ndarray:
+    found = {marker.ns: marker.pose.position for marker in message.markers}
+    pairs = ((found[name], position) for name, position in expected.items())
+    return np.array([np.linalg.norm(position - (point.x, point.y, point.z)) for point, position in pairs])
 
 
 def test_arm_and_gripper_follow_trajectories(nodes: Any):
