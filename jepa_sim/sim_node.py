@@ -131,7 +131,7 @@ class SimNode(Node):
         self._follow("joint_trajectory", self._simulation.follow_arm)
         self._follow("gripper_trajectory", self._simulation.follow_gripper)
         self.create_service(ResetSimulation, "reset_simulation", self._on_reset)
-        self._services = serve_backends(self, self._own)
+        self._backend_services = serve_backends(self, self._own)
 
     def _publisher(self, message_type: type, topic: str, qos: QoSProfile) -> Publisher:
         return self.create_publisher(message_type, topic, qos, qos_overriding_options=OVERRIDABLE)
@@ -178,7 +178,7 @@ class SimNode(Node):
             "simulated_seconds": f"{self._simulation.time_ns * 1e-9:.3f}",
             "refused_trajectories": str(self._refusals),
             "last_refusal": self._last_refusal,
-            "simulator_services": " ".join(self._services),
+            "simulator_services": " ".join(self._backend_services),
         }
         if self._own.paused:
             return Report(Level.OK, "paused", values)
