@@ -1,0 +1,70 @@
+"""Keeps the bags that are done while an evaluation of many runs, so that an interrupted one goes on where it was."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from jepa_tools.bag_eval.evaluate import CaptionedPicture, EvaluatedBag
+from jepa_tools.bag_eval.results import BagResult, from_json
+
+
+class PartStore:
+    """A folder with one file per evaluated bag, named by the hash of its inputs; without a folder it keeps nothing."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def load(self, inputs_hash: str) -> EvaluatedBag | None:
+        """What was measured with these inputs, if it was kept."""
+        if self._folder is None or not self._path(inputs_hash).exists():
+            return None
+        try:
+            data = json.loads(self._path(inputs_hash).read_text(encoding="utf-8"))
+            strips = tuple(tuple(map(_picture, strip)) for strip in data["strips"])
+            worst = tuple(map(_picture, data["worst"]))
+            return EvaluatedBag(from_json(BagResult, data["result"]), strips, worst, data["seconds"])
+        except (json.JSONDecodeError, KeyError, TypeError):
+            return None  # of another version; measured again
+
+    def save(self, evaluated: EvaluatedBag) -> None:
+        """Keeps a bag's evaluation."""
+        if self._folder is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        data = {
+            "result": asdict(evaluated.result),
+            "strips": [[_record(picture) for picture in strip] for strip in evaluated.strips],
+            "worst": [_record(picture) for picture in evaluated.worst],
+            "seconds": dict(evaluated.seconds or {}),
+        }
+        write_whole(self._path(evaluated.result.inputs_hash), json.dumps(data))
+
+    def clear(self) -> None:
+        """Removes everything, as a finished evaluation does."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, inputs_hash: str) -> Path:
+        if self._folder is None:
+            raise ValueError("expected a folder to keep parts in")
+        return self._folder / f"{inputs_hash}.json"
+
+
+def _record(picture: CaptionedPicture) -> dict[str, str]:
+    return {"caption": picture.caption, "jpeg": base64.b64encode(picture.jpeg).decode()}
+
+
+def _picture(record: dict[str, str]) -> CaptionedPicture:
+    return CaptionedPicture(record["caption"], base64.b64decode(record["jpeg"]))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

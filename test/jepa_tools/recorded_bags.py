@@ -1,0 +1,153 @@
+"""Makes bags of all kinds with the plain `rosbags` writer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+URDF = Path(__file__).resolve().parents[2] / "models/franka/panda.urdf"
+HOME = np.array([0, -np.pi / 4, 0, -3 * np.pi / 4, 0, np.pi / 2, np.pi / 4])
+ARM = [f"panda_joint{number}" for number in range(1, 8)]
+FINGERS = ["panda_finger_joint1", "panda_finger_joint2"]
+SECOND = 1_000_000_000
+START = 1_700_000_000 * SECOND
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+
+
+@dataclass(frozen=True)
+class BagRecipe:
+    """What is recorded.
+
+    frames, camera_hz, joints_hz: how much. gap_after: frame after which the camera pauses for gap_seconds.
+    compressed: "jpg" or "png" instead of raw images. encoding: of raw images. stamped: headers have stamps.
+    command: arm positions that are commanded 1.1 s after the start.
+    """
+
+    frames: int = 24
+    camera_hz: float = 8.0
+    joints_hz: float = 50.0
+    gap_after: int = 0
+    gap_seconds: float = 2.0
+    compressed: str = ""
+    encoding: str = "rgb8"
+    stamped: bool = True
+    urdf: bool = True
+    joints: bool = True
+    poses: bool = False
+    images: bool = True
+    second_camera: bool = False
+    joint_delay: float = 0.0
+    clock_reset_after: int = 0
+    command: tuple[float, ...] = ()
+    size: tuple[int, int] = (64, 80)
+
+
+def picture(number: int, size: tuple[int, int] = (64, 80)) -> np.ndarray:
+    """A picture with a bright square whose place tells its number."""
+    image = np.full((*size, 3), (40, 60, 80), np.uint8)
+    cv2.rectangle(image, (2 * number % size[1], 20), (2 * number % size[1] + 12, 40), (250, 200, 30), -1)
+    return image
+
+
+def joints_at(seconds: float) -> np.ndarray:
+    """Arm joint positions [7], rad, on a slow swing."""
+    return HOME + 0.25 * np.sin(0.8 * seconds + np.arange(7))
+
+
+def frame_times(recipe: BagRecipe) -> np.ndarray:
+    """Seconds of the frames since the start, as the camera's header says."""
+    times = np.arange(recipe.frames) / recipe.camera_hz
+    if recipe.gap_after:
+        times[recipe.gap_after :] += recipe.gap_seconds
+    return times
+
+
+class _Bag:
+    def __init__(self, writer: Writer) -> None:
+        self._writer, self._connections = writer, {}
+
+    def write(self, topic: str, kind: str, message, recorded: int) -> None:
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=TYPES)
+        self._writer.write(self._connections[topic], recorded, TYPES.serialize_cdr(message, kind))
+
+
+def header(nanoseconds: int):
+    time = TYPES.types["builtin_interfaces/msg/Time"](*divmod(nanoseconds, SECOND))
+    return TYPES.types["std_msgs/msg/Header"](stamp=time, frame_id="camera")
+
+
+def image_message(pixels: np.ndarray, stamp: int, recipe: BagRecipe):
+    if recipe.compressed:
+        data = cv2.imencode(f".{recipe.compressed}", pixels[:, :, ::-1])[1].reshape(-1)
+        return TYPES.types["sensor_msgs/msg/CompressedImage"](header(stamp), recipe.compressed, data)
+    pixels = pixels[:, :, ::-1] if recipe.encoding == "bgr8" else pixels
+    height, width, _ = pixels.shape
+    data = np.ascontiguousarray(pixels).reshape(-1)
+    return TYPES.types["sensor_msgs/msg/Image"](header(stamp), height, width, recipe.encoding, 0, width * 3, data)
+
+
+def joint_message(seconds: float, stamp: int):
+    empty = np.zeros(0)
+    positions = np.concatenate([joints_at(seconds), [0.04 * (seconds < 1.5), 0.04 * (seconds < 1.5)]])
+    return TYPES.types["sensor_msgs/msg/JointState"](header(stamp), [*ARM, *FINGERS], positions, empty, empty)
+
+
+def pose_message(seconds: float, stamp: int):
+    kinds = TYPES.types
+    position = kinds["geometry_msgs/msg/Point"](0.5 + 0.1 * np.sin(seconds), 0.1 * seconds, 0.3)
+    turn = kinds["geometry_msgs/msg/Quaternion"](1.0, 0.0, 0.0, 0.0)
+    return kinds["geometry_msgs/msg/PoseStamped"](header(stamp), kinds["geometry_msgs/msg/Pose"](position, turn))
+
+
+def command_message(positions: tuple[float, ...]):
+    """A trajectory of one point."""
+    kinds, empty = TYPES.types, np.zeros(0)
+    duration = kinds["builtin_interfaces/msg/Duration"](0, 0)
+    point = kinds["trajectory_msgs/msg/JointTrajectoryPoint"](np.array(positions), empty, empty, empty, duration)
+    return kinds["trajectory_msgs/msg/JointTrajectory"](header(0), ARM, [point])
+
+
+def write_bag(path: Path, recipe: BagRecipe | None = None, storage: str = "mcap", version: int = 9) -> Path:
+    """Writes a bag and returns its path."""
+    recipe = recipe or BagRecipe()
+    with Writer(path, version=version, storage_plugin=StoragePlugin(storage)) as writer:
+        bag = _Bag(writer)
+        if recipe.urdf:
+            text = TYPES.types["std_msgs/msg/String"](URDF.read_text())
+            bag.write("/robot_description", "std_msgs/msg/String", text, START)
+        _write_states(bag, recipe)
+        if recipe.images:
+            _write_images(bag, recipe)
+        if recipe.command:
+            message = command_message(recipe.command)
+            bag.write("/joint_trajectory", "trajectory_msgs/msg/JointTrajectory", message, START + 11 * SECOND // 10)
+    return path
+
+
+def _write_states(bag: _Bag, recipe: BagRecipe) -> None:
+    for seconds in np.arange(0, frame_times(recipe)[-1] + 0.1, 1 / recipe.joints_hz):
+        recorded = START + round(seconds * SECOND)
+        stamp = recorded + round(recipe.joint_delay * SECOND) if recipe.stamped else 0
+        if recipe.joints:
+            bag.write("/joint_states", "sensor_msgs/msg/JointState", joint_message(seconds, stamp), recorded)
+        if recipe.poses:
+            bag.write("/tool_pose", "geometry_msgs/msg/PoseStamped", pose_message(seconds, stamp), recorded)
+
+
+def _write_images(bag: _Bag, recipe: BagRecipe) -> None:
+    kind = "sensor_msgs/msg/CompressedImage" if recipe.compressed else "sensor_msgs/msg/Image"
+    topic = "/image/compressed" if recipe.compressed else "/image"
+    for number, seconds in enumerate(frame_times(recipe)):
+        recorded = START + round(seconds * SECOND)
+        reset = recipe.clock_reset_after and number >= recipe.clock_reset_after
+        stamp = 0 if not recipe.stamped else recorded - 1000 * SECOND * bool(reset)
+        message = image_message(picture(number, recipe.size), stamp, recipe)
+        bag.write(topic, kind, message, recorded)
+        if recipe.second_camera:
+            bag.write("/wrist/image_raw", kind, message, recorded)

@@ -1,0 +1,196 @@
+"""Bags of any kind become episodes at the model's rate, or a clear message."""
+
+import numpy as np
+import pytest
+from recorded_bags import ARM, HOME, SECOND, START, URDF, BagRecipe, joints_at, picture, write_bag
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from jepa_planner.kinematics import Kinematics
+from jepa_tools.bags import BagError, BagSettings, find_bags, load_settings, read_bag
+from jepa_tools.bags.resampling import resample, split_runs
+from jepa_world_model.poses import difference
+
+RATE = 4.0
+
+
+def stamps(*seconds):
+    return np.array([round(second * SECOND) for second in seconds], dtype=np.int64)
+
+
+def read(path, **settings):
+    return read_bag(path, BagSettings(**settings), RATE)
+
+
+@pytest.mark.parametrize(("storage", "version"), [("mcap", 9), ("sqlite3", 9), ("sqlite3", 8)])
+def test_every_second_frame_of_a_camera_twice_as_fast_as_the_model_is_taken(tmp_path, storage, version):
+    bag = read(write_bag(tmp_path / "bag", storage=storage, version=version))
+    (episode,) = bag.episodes
+    assert episode.length == 12 and bag.rate_hz == RATE and not bag.notes
+    np.testing.assert_allclose(episode.times, np.arange(12) / RATE)
+    pictures = list(episode.pictures())
+    assert len(pictures) == 12
+    for number, shown in enumerate(pictures):
+        np.testing.assert_array_equal(shown, picture(2 * number))
+
+
+def test_states_are_the_forward_kinematics_of_the_joints_at_the_stamps_of_the_images(tmp_path):
+    (episode,) = read(write_bag(tmp_path / "bag")).episodes
+    arm = Kinematics.from_urdf(
+        URDF.read_text(), "panda_link0", "panda_hand_tcp", [f"panda_joint{n}" for n in range(1, 8)]
+    )
+    for time, state in zip(episode.times, episode.states, strict=True):
+        np.testing.assert_allclose(state[:3], arm.pose(joints_at(time))[:3], atol=1e-4)
+    assert episode.states[0, 6] == 0 and episode.states[-1, 6] == 1
+    np.testing.assert_allclose(episode.actions, difference(episode.states[:-1], episode.states[1:]))
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_compressed_images_are_read(tmp_path, kind):
+    bag = read(write_bag(tmp_path / "bag", BagRecipe(compressed=kind)))
+    shown = next(bag.episodes[0].pictures())
+    assert np.abs(shown.astype(int) - picture(0)).mean() < 5
+
+
+def test_colour_order_of_the_encoding_is_undone(tmp_path):
+    bag = read(write_bag(tmp_path / "bag", BagRecipe(encoding="bgr8")))
+    np.testing.assert_array_equal(next(bag.episodes[0].pictures()), picture(0))
+
+
+def test_a_gap_ends_the_episode(tmp_path):
+    bag = read(write_bag(tmp_path / "bag", BagRecipe(gap_after=10)))
+    assert [episode.length for episode in bag.episodes] == [5, 7]
+    assert "1 gaps" in bag.notes[0]
+    np.testing.assert_array_equal(next(bag.episodes[1].pictures()), picture(10))
+
+
+def test_long_episodes_are_cut(tmp_path):
+    bag = read(write_bag(tmp_path / "bag"), longest_episode=5)
+    assert [episode.length for episode in bag.episodes] == [4, 4, 4]
+
+
+def test_without_stamps_the_time_of_recording_counts(tmp_path):
+    (episode,) = read(write_bag(tmp_path / "bag", BagRecipe(stamped=False))).episodes
+    assert episode.stamps[0] == START and episode.length == 12
+
+
+def test_a_clock_that_was_set_back_begins_a_new_episode(tmp_path):
+    recipe = BagRecipe(clock_reset_after=12)
+    with pytest.raises(BagError, match="different clocks"):
+        read(write_bag(tmp_path / "other", BagRecipe(joint_delay=500.0)))
+    bag = read(write_bag(tmp_path / "bag", recipe))
+    assert "set back" in bag.notes[0]
+    assert [episode.length for episode in bag.episodes] == [6]
+
+
+def test_recorded_poses_stand_in_for_joints(tmp_path):
+    bag = read(write_bag(tmp_path / "bag", BagRecipe(joints=False, poses=True, urdf=False)))
+    (episode,) = bag.episodes
+    np.testing.assert_allclose(episode.states[4, :3], [0.5 + 0.1 * np.sin(1.0), 0.1, 0.3], atol=1e-6)
+    assert episode.joint_positions is None and "no finger joint" in bag.notes[0]
+
+
+def test_a_given_urdf_stands_in_for_the_bags(tmp_path):
+    path = write_bag(tmp_path / "bag", BagRecipe(urdf=False))
+    with pytest.raises(BagError, match="robot_description"):
+        read(path)
+    assert read(path, urdf=str(URDF)).episodes[0].length == 12
+
+
+def test_actions_from_commands_lead_to_where_the_arm_was_sent(tmp_path):
+    path = write_bag(tmp_path / "bag", BagRecipe(command=tuple(HOME + 0.1)))
+    (episode,) = read(path, actions="commands").episodes
+    target = Kinematics.from_urdf(URDF.read_text(), "panda_link0", "panda_hand_tcp", ARM).pose(HOME + 0.1)
+    np.testing.assert_allclose(episode.states[4, :3] + episode.actions[4, :3], target[:3], atol=1e-6)
+    np.testing.assert_array_equal(episode.actions[3, :3], 0)
+
+
+def test_several_cameras_need_a_name(tmp_path):
+    path = write_bag(tmp_path / "bag", BagRecipe(second_camera=True))
+    with pytest.raises(BagError, match="several cameras, /image, /wrist/image_raw"):
+        read(path)
+    assert read(path, image="/wrist/image_raw").topics.image == "/wrist/image_raw"
+    with pytest.raises(BagError, match="expected the image on /head"):
+        read(path, image="/head")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (BagRecipe(images=False), "expected a camera's images"),
+        (BagRecipe(joints=False), "expected joint states"),
+        (BagRecipe(frames=1), "at least two images"),
+        (BagRecipe(camera_hz=1.0), "no two images follow each other at 4 Hz"),
+    ],
+    ids=["no images", "no joints", "one image", "slow camera"],
+)
+def test_what_is_missing_is_named(tmp_path, recipe, message):
+    with pytest.raises(BagError, match=message):
+        read(write_bag(tmp_path / "bag", recipe))
+
+
+def test_a_bag_without_messages_is_called_empty(tmp_path):
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP):
+        pass
+    with pytest.raises(BagError, match="empty"):
+        read(tmp_path / "bag")
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.95])
+def test_a_bag_that_was_cut_off_is_called_so(tmp_path, storage, kept):
+    path = write_bag(tmp_path / "bag", storage=storage)
+    (file,) = [item for item in path.iterdir() if item.suffix in (".mcap", ".db3")]
+    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    with pytest.raises(BagError, match=r"damaged or was cut off|is empty"):
+        read(path)
+
+
+def test_an_image_that_contradicts_itself_is_refused_with_its_time(tmp_path):
+    bag = read(write_bag(tmp_path / "bag", BagRecipe(encoding="16UC7")))
+    with pytest.raises(BagError, match=r"/image at 1700000000\.000 s: image: .*16UC7"):
+        list(bag.episodes[0].pictures())
+
+
+def test_a_lone_storage_file_is_a_bag(tmp_path):
+    path = write_bag(tmp_path / "bag")
+    (file,) = path.glob("*.mcap")
+    assert read(file).episodes[0].length == 12
+
+
+def test_bags_are_found_below_folders_and_hidden_ones_are_not(tmp_path):
+    first, second = write_bag(tmp_path / "a"), write_bag(tmp_path / "b" / "c")
+    write_bag(tmp_path / ".unfinished")
+    assert find_bags([tmp_path]) == [first, second]
+    with pytest.raises(BagError, match="there is nothing"):
+        find_bags([tmp_path / "absent"])
+    (tmp_path / "text").mkdir()
+    with pytest.raises(BagError, match="found none"):
+        find_bags([tmp_path / "text"])
+
+
+def test_settings_come_from_yaml_and_unknown_ones_are_refused(tmp_path):
+    file = tmp_path / "bags.yaml"
+    file.write_text("image: /camera\narm_joints: [one, two]\nrate_hz: 5\n")
+    assert load_settings(file) == BagSettings(image="/camera", arm_joints=("one", "two"), rate_hz=5.0)
+    for text, message in (("images: /camera", "unknown images"), ("rate_hz: fast", "wrong type"), ("- a", "names and")):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load_settings(file)
+
+
+def test_the_nearest_message_is_taken_and_none_twice():
+    (taken,) = resample(stamps(0, 0.11, 0.24, 0.37, 0.49, 0.61, 0.76), 4.0, 0.4)
+    assert taken.tolist() == [0, 2, 4, 6]
+
+
+def test_a_time_without_a_message_near_it_cuts():
+    parts = resample(stamps(0, 0.25, 1.0, 1.25, 1.5), 4.0, 0.4)
+    assert [part.tolist() for part in parts] == [[0, 1], [2, 3, 4]]
+
+
+def test_late_messages_are_put_in_order_but_a_reset_clock_is_not():
+    recorded = np.arange(6)
+    (run,) = split_runs(stamps(0, 0.3, 0.2, 0.4, 0.6, 0.5), recorded)
+    assert run.order.tolist() == [0, 2, 1, 3, 5, 4]
+    first, second = split_runs(stamps(10, 11, 12, 0, 1, 2), recorded)
+    assert second.stamps.tolist() == stamps(0, 1, 2).tolist() and first.last == 2
