@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import array
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -166,6 +166,22 @@ def read_parameters(node: Node, configuration: type[Configuration], prefix: str 
         else:
             values[field.name] = _read_value(node, name, hint)
     return configuration(**values)
+
+
+def with_changes(configuration: Configuration, changes: Mapping[str, Any], prefix: str = "") -> Configuration:
+    """``configuration`` with new values by dotted parameter name; names that it does not have are left out.
+
+    Raises:
+        ValueError: the values contradict each other; raised by the configuration's `__post_init__`.
+    """
+    values = {}
+    for field in dataclasses.fields(configuration):  # type: ignore[arg-type]
+        value, name = getattr(configuration, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            values[field.name] = with_changes(value, changes, f"{name}.")
+        elif name in changes:
+            values[field.name] = tuple(changes[name]) if isinstance(value, tuple) else changes[name]
+    return dataclasses.replace(configuration, **values)  # type: ignore[type-var]
 
 
 def _read_value(node: Node, name: str, hint: Any) -> Any:

@@ -81,6 +81,13 @@ class ArmMotion:
         """The arm may be anywhere: no command before the next `synchronise`."""
         self._commanded = None
 
+    def shift(self, seconds: float) -> None:
+        """The clock was set by ``seconds``: what the arm was told goes on in the new time."""
+        if self._commanded is not None:
+            self._commanded.shift(seconds)
+        if self._first_start is not None:
+            self._first_start += seconds
+
     def desired(self, time: float) -> MotionState:
         """What the arm was commanded to do at ``time``, s. Raises MotionError before `synchronise`."""
         return self._mirror().sample(time)
@@ -94,8 +101,11 @@ class ArmMotion:
 
         ``closedness``: where the gripper should go; None leaves it.
         """
+        stale = self.safety.why_stale(observation)
+        if stale:
+            return self.safety.refuse(stale)
         try:
-            segment = self._segment_toward(state, values, observation.now)
+            segment = self._segment_toward(state, values, observation)
         except MotionError as error:
             return self.safety.refuse(str(error))
         return self.safety.check(Command(segment, closedness), observation, self._mirror())
@@ -105,10 +115,12 @@ class ArmMotion:
         try:
             commanded = self._mirror()
             start = self._start(now)
-            segment = self._planner.to_rest(start, commanded.sample(start))
+            state = commanded.sample(start)
+            stops = [self._planner.to_rest(start, state, together) for together in (False, True)]
         except MotionError as error:
             return Verdict(None, str(error))
-        return self.safety.check_stop(segment, now, commanded)
+        # The shortest one, unless the other keeps clearer of the table and of what else is to be kept out of.
+        return self.safety.check_stop(min(stops, key=self.safety.intrusion), now, commanded)
 
     def commit(self, command: ApprovedCommand, now: float) -> None:
         """Notes that ``command`` was sent to the arm."""
@@ -129,13 +141,17 @@ class ArmMotion:
             raise MotionError("joint_states: none came yet, so it is not known where the arm is")
         return self._commanded
 
-    def _segment_toward(self, state: Vector, values: Vector, now: float) -> Segment:
+    def _segment_toward(self, state: Vector, values: Vector, observation: Observation) -> Segment:
+        now = observation.now
         self._mirror()
         # Written so that NaN is refused, too.
         if not np.all(np.abs([*state, *values]) < _NO_ARM_IS_LARGER):
             raise MotionError(f"the plan holds values that are not finite: action {values} from state {state}")
         start = self._start(now)
-        found = self._reachable(self._target(state, values, now))
+        target = self._target(state, values, now)
+        tool = self._kinematics.pose(self._mirror().sample(start).position)[:3]
+        longest = self.safety.longest_way(start, observation)
+        found = self._reachable(self.safety.limit_target(target, tool, longest))
         speed = self.safety.authority(now) * self.safety.singularity_scale(found.condition)
         return self._slow_enough(start, found.positions, max(speed, 0.05))
 
@@ -146,7 +162,7 @@ class ArmMotion:
             # Measured orientation wobbles while the arm moves; an action that does not rotate must not add it
             # up.
             target[3:POSE_DIM] = self._kinematics.pose(self._last_target())[3:]
-        return self.safety.limit_target(target)
+        return target
 
     def _last_target(self) -> Vector:
         commanded = self._mirror()

@@ -162,13 +162,19 @@ class ControlLoop:
         self._latents: deque[int] = deque(maxlen=64)
         self._latent_received = float("-inf")
         self._joints_received = float("-inf")
+        # Checksum of the last latent, and where the arm was when it first came.
+        self._picture: tuple[int | None, Vector | None] = None, None
+        self._camera_frozen = False
         self._planning = False
         self._planned_goal: Hashable | None = None
         self._planned_at = float("-inf")
         self._planned_stamp = 0
         self._now = Moment(float("-inf"), float("-inf"))
         self._stopping = False
+        # Whether the clock has jumped, and nobody knows yet whether this is still the arm that was commanded.
+        self._doubtful = False
         self._at_rest_since: float | None = None
+        self._stale, self._stale_at = "", float("-inf")
         self._closedness: float | None = None
         self._lost = ""
         self._losses = 0
@@ -181,7 +187,7 @@ class ControlLoop:
         with self._lock:
             self._arm.forget()
             self._arm.safety.activate(now.ros)
-            self._stopping, self._lost, self._at_rest_since = False, "", None
+            self._stopping, self._doubtful, self._lost, self._at_rest_since = False, False, "", None
             self._closedness = None
             self.machine.activate()
 
@@ -206,15 +212,32 @@ class ControlLoop:
             if self._joints.newest() is not before:
                 self._joints_received = now.steady
 
-    def latent(self, now: Moment, stamp: int) -> None:
-        """Notes that a latent of the image of ``stamp``, ns, can be planned from."""
+    def latent(self, now: Moment, stamp: int, content: int | None = None) -> None:
+        """Notes that a latent of the image of ``stamp``, ns, can be planned from.
+
+        ``content`` is a checksum of the latent: one that stays the same while the arm moves comes from a frozen camera,
+        whatever its stamp says, and counts as no image. None does not tell.
+        """
         with self._lock:
+            self._camera_frozen = self._is_frozen(stamp, content)
+            if self._camera_frozen:
+                return
             if self._latents and stamp <= self._latents[-1]:
                 if stamp == self._latents[-1]:
                     return
                 self._latents.clear()
             self._latents.append(stamp)
             self._latent_received = now.steady
+
+    def _is_frozen(self, stamp: int, content: int | None) -> bool:
+        arm = self._joints.at(stamp / NANOSECONDS)
+        if content is None or arm is None:
+            return False
+        known, positions = self._picture
+        if content != known or positions is None:
+            self._picture = content, arm.positions
+            return False
+        return bool(np.max(np.abs(arm.positions - positions)) > _SEEN_MOTION)
 
     def start_goal(self, sequence: GoalSequence[int], mpc: Mpc[LatentStamps, int]) -> None:
         """Begins to pursue the goal that was announced to `machine`; ``mpc`` is not to be used elsewhere."""
@@ -234,10 +257,12 @@ class ControlLoop:
         """To be called every few milliseconds: checks clocks and data, and stops the arm when it has to rest."""
         with self._lock:
             self._check_clock(now)
+            self._recognise_arm(now)
             self._synchronise(now)
+            self._watch_age(now)
             code, reason = self._why_not_ready(now)
             self._forget_lost_arm(now)
-            if reason and self.machine.wants_step:
+            if reason and self.machine.lets_move:
                 self.machine.hold(code, reason, now.steady, abort=self._losses > _LOSSES)
             if self.machine.must_rest and self.machine.state is not State.REACHED:
                 self._rest(now)
@@ -249,25 +274,55 @@ class ControlLoop:
 
     def _why_not_ready(self, now: Moment) -> tuple[ErrorCode, str]:
         observation = self._observation(now)
-        stale = self._arm.safety.why_stale(observation)
+        stale = self._why_stale(observation) or self._why_not_recovered(now)
         if stale:
             return ErrorCode.STALE_DATA, stale
         if not self._arm.is_synchronised:
             return ErrorCode.UNSAFE, self._lost or "waits for the arm to stand still"
         return ErrorCode.UNSAFE, self._arm.safety.why_astray(observation)
 
+    def _watch_age(self, now: Moment) -> None:
+        """Remembers when data were too old: they have to be in order for a while before the arm moves again."""
+        stale = self._why_stale(self._observation(now))
+        if stale:
+            self._stale, self._stale_at = stale, now.steady
+
+    def _why_stale(self, observation: Observation) -> str:
+        stale = self._arm.safety.why_stale(observation)
+        if stale and self._camera_frozen:
+            return f"{stale}: the pictures stay the same although the arm has moved; is the camera frozen?"
+        return stale
+
+    def _why_not_recovered(self, now: Moment) -> str:
+        waits = self._arm.safety.config.recovery_seconds
+        if now.steady - self._stale_at >= waits:
+            return ""
+        return f"{self._stale}; it has to be in order for {waits:g} s before the arm moves again"
+
     def _check_clock(self, now: Moment) -> None:
-        jumped = now.ros < self._now.ros - self._arm.safety.config.max_joint_state_age
-        self._now = now
-        if not jumped:
+        before, self._now = self._now, now
+        if now.ros >= before.ros - self._arm.safety.config.max_joint_state_age:
             return
-        # Stamps and commanded times belong to a past that no longer exists.
+        # Stamps belong to a past that no longer exists; what the arm was told goes on, if it is the same arm.
         self._joints.clear()
         self._latents.clear()
-        self._arm.forget()
+        self._arm.shift(now.ros - before.ros - (now.steady - before.steady))
         self._arm.safety.activate(now.ros)
         self._joints_received = self._latent_received = float("-inf")
-        self._at_rest_since, self._stopping = None, False
+        self._at_rest_since, self._stopping, self._doubtful = None, False, True
+
+    def _recognise_arm(self, now: Moment) -> None:
+        """After a jump of the clock: an arm that moves on as it was told is stopped, any other one is a new one.
+
+        A simulator that starts again sets the clock back, too. To its arm a stop would be a jump.
+        """
+        newest = self._joints.newest()
+        if not self._doubtful or newest is None:
+            return
+        self._doubtful = False
+        observation = self._observation(now)
+        if np.max(np.abs(newest.velocities)) <= self._config.rest_speed or self._arm.safety.why_astray(observation):
+            self._arm.forget()
 
     def _forget_lost_arm(self, now: Moment) -> None:
         """An arm that is not where it was commanded has another master, an obstacle, or a new controller.
@@ -304,7 +359,7 @@ class ControlLoop:
         return now.steady - self._at_rest_since >= _REST_SECONDS
 
     def _rest(self, now: Moment) -> None:
-        if self._stopping or not self._arm.is_moving(now.ros):
+        if self._stopping or self._doubtful or not self._arm.is_moving(now.ros):
             return
         verdict = self._arm.stop(now.ros)
         if verdict.command is not None:
@@ -460,6 +515,8 @@ class ControlLoop:
 
 # An arm that is lost more often while one goal is pursued is blocked.
 _LOSSES = 3
+# A camera that works sees a joint move by so much, rad.
+_SEEN_MOTION = 0.1
 # An arm that has not moved for so long stands still, s.
 _REST_SECONDS = 0.2
 

@@ -69,6 +69,7 @@ class GoalMachine(Generic[GoalT]):
         self._active = False
         self._paused = False
         self._steps_granted = 0
+        self._carries_out_step = False
         self._goal: Hashable | None = None
         self._sequence: GoalSequence[GoalT] | None = None
         self._steps = 0
@@ -116,15 +117,20 @@ class GoalMachine(Generic[GoalT]):
         return not self._paused or self._steps_granted > 0
 
     @property
+    def lets_move(self) -> bool:
+        """Whether the arm may move for the goal: its next action is due, or a granted step is being carried out."""
+        return self.wants_step or self._carries_out_step
+
+    @property
     def must_rest(self) -> bool:
         """Whether the arm has to stand still: no goal, a pause, or a hold."""
-        return not self.wants_step or bool(self._hold_reason)
+        return not self.lets_move or bool(self._hold_reason)
 
     # --- life cycle and services ----------------------------------------------------------------------------
 
     def activate(self) -> None:
         """Goals are accepted from now on."""
-        self._active, self._paused, self._steps_granted = True, False, 0
+        self._active, self._paused, self._steps_granted, self._carries_out_step = True, False, 0, False
         self._rest, self._rest_reason = State.IDLE, ""
 
     def deactivate(self) -> None:
@@ -134,12 +140,12 @@ class GoalMachine(Generic[GoalT]):
         self._rest, self._rest_reason = State.INACTIVE, ""
 
     def pause(self) -> None:
-        """Holds still until `resume`, with or without a goal."""
-        self._paused, self._steps_granted = True, 0
+        """Holds still until `resume`, with or without a goal; also in the middle of a granted step."""
+        self._paused, self._steps_granted, self._carries_out_step = True, 0, False
 
     def resume(self, now: float) -> None:
         """Ends a pause."""
-        self._paused, self._steps_granted = False, 0
+        self._paused, self._steps_granted, self._carries_out_step = False, 0, False
         self._restart_patience(now)
 
     def step(self, now: float) -> bool:
@@ -188,6 +194,7 @@ class GoalMachine(Generic[GoalT]):
     def stepped(self) -> None:
         """An action was commanded."""
         self._steps += 1
+        self._carries_out_step = self._steps_granted > 0
         self._steps_granted = max(self._steps_granted - 1, 0)
         self._hold_reason, self._held_since = "", None
 
@@ -217,6 +224,7 @@ class GoalMachine(Generic[GoalT]):
         goal, sequence = self._goal, self._sequence
         self._goal, self._sequence = None, None
         self._hold_reason, self._held_since, self._steps_granted = "", None, 0
+        self._carries_out_step = False
         reached = code is ErrorCode.REACHED
         canceled = code in (ErrorCode.CANCELED, ErrorCode.REPLACED)
         self._rest = State.REACHED if reached else State.IDLE if canceled else State.ABORTED

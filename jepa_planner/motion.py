@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -114,6 +114,10 @@ class CommandedMotion:
         self._segments = [known for known in self._segments if known.start < segment.start]
         self._segments.append(segment)
 
+    def shift(self, seconds: float) -> None:
+        """Moves everything by ``seconds``, as a clock that was set demands."""
+        self._segments = [replace(segment, start=segment.start + seconds) for segment in self._segments]
+
     def forget_before(self, time: float) -> None:
         """Drops segments that were over or replaced at ``time``; `sample` is exact from there on."""
         index = bisect_right([segment.start for segment in self._segments], time) - 1
@@ -169,12 +173,15 @@ class SegmentPlanner:
             request.minimum_duration = duration
         return self._calculate(start, request, state)
 
-    def to_rest(self, start: float, state: MotionState) -> Segment:
-        """From ``state`` at absolute time ``start`` to a standstill, as soon as the limits allow."""
+    def to_rest(self, start: float, state: MotionState, together: bool = False) -> Segment:
+        """From ``state`` at absolute time ``start`` to a standstill, as soon as the limits allow.
+
+        Each joint stops as soon as it can, which is the shortest way; ``together``, all stop with the slowest, which
+        keeps nearer to the path that was being followed.
+        """
         request = self._request(state)
         request.control_interface = ruckig.ControlInterface.Velocity
-        # Each joint stops as soon as it can: waiting for the slowest would make the others travel further.
-        request.synchronization = ruckig.Synchronization.No
+        request.synchronization = ruckig.Synchronization.Phase if together else ruckig.Synchronization.No
         request.max_velocity = [float(value) for value in self._limits.velocity]
         return self._calculate(start, request, state)
 

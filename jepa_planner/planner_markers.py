@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ from geometry_msgs.msg import Point
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from jepa_planner.safety import Box
+from jepa_planner.safety import Box, SafetyConfig
 from jepa_planner.solvers.base import Array, Iteration
 from jepa_world_model.poses import integrate
 
@@ -25,13 +24,7 @@ _ELITES_SHOWN = 16
 
 
 def plan_markers(
-    state: Vector,
-    chosen: Array,
-    last: Iteration | None,
-    workspace: Box,
-    keep_out: Sequence[Box],
-    frame: str,
-    stamp: Time,
+    state: Vector, chosen: Array, last: Iteration | None, safety: SafetyConfig, frame: str, stamp: Time
 ) -> MarkerArray:
     """All markers of one plan from ``state`` [7].
 
@@ -39,13 +32,12 @@ def plan_markers(
         state: where the plan starts.
         chosen: action of the plan [7].
         last: the solver's last iteration, None when it did not report one.
-        workspace: where the tool may be.
-        keep_out: where it may not.
+        safety: where the tool may be, and where the gripper may not.
         frame: base frame of the arm.
         stamp: of the plan.
     """
-    markers = [_box(index, box, _KEEP_OUT) for index, box in enumerate(keep_out, start=1)]
-    markers.append(_box(0, workspace, _WORKSPACE))
+    markers = [_box(index, box, _KEEP_OUT) for index, box in enumerate(safety.keep_out, start=1)]
+    markers.append(_box(0, safety.workspace, _WORKSPACE))
     elites = last.actions[last.elites[:_ELITES_SHOWN]] if last is not None else np.empty((0, 1, 7))
     markers.append(_paths(0, state, elites, _ELITE, width=0.002))
     markers.append(_paths(1, state, np.asarray(chosen)[None, None], _CHOSEN, width=0.006))

@@ -78,6 +78,9 @@ class MotionParameters:
     first_lead_seconds: float = parameter(
         0.3, "The same for the first one of an arm at rest, s", minimum=0.005, maximum=5.0
     )
+    max_step_holding: float = parameter(
+        0.04, "Longest translation of an action while a goal keeps the gripper shut, m; 0: as others", minimum=0.0
+    )
     gripper_seconds: float = parameter(0.5, "Time that opening or closing takes, s", minimum=0.2, maximum=5.0)
 
     def config(self, arm: ArmParameters) -> ArmMotionConfig:
@@ -113,6 +116,9 @@ class SafetyParameters:
     max_surprise: float = parameter(0.0, "Surprise that may not last; 0: any", minimum=0.0)
     persistence: int = parameter(5, "Steps that energy or surprise may be too high", minimum=1, maximum=1000)
     max_refusals: int = parameter(12, "Refused commands in a row that abort a goal", minimum=1, maximum=1000)
+    recovery_seconds: float = parameter(
+        0.3, "Data that were too old have to be in order for so long first, s", minimum=0.0, maximum=10.0
+    )
     ramp_seconds: float = parameter(1.0, "Time in which authority grows after activation, s", minimum=0.0, maximum=60.0)
     initial_authority: float = parameter(0.2, "Share of speed and step size at first", minimum=0.01, maximum=1.0)
     slow_condition: float = parameter(17.0, "Condition number from which the arm slows down", minimum=1.0)
@@ -140,6 +146,7 @@ class SafetyParameters:
             max_surprise=self.max_surprise or float("inf"),
             persistence=self.persistence,
             max_refusals=self.max_refusals,
+            recovery_seconds=self.recovery_seconds,
             ramp_seconds=self.ramp_seconds,
             initial_authority=self.initial_authority,
             slow_condition=self.slow_condition,
@@ -175,7 +182,9 @@ class SolverParameters:
         0.0, "Largest change of closedness; 0: sub-goals move the gripper", minimum=0.0, maximum=1.0, live=True
     )
     seed: int = parameter(0, "Seed of the search", minimum=0)
-    distance: str = parameter("", "How energies compare latents; empty: the card's", choices=("", "l1", "l2", "cosine", "metric"))
+    distance: str = parameter(
+        "", "How energies compare latents; empty: the card's", choices=("", "l1", "l2", "cosine", "metric")
+    )
     sum_over_horizon: bool = parameter(False, "Sum energies over the horizon instead of taking the last step's")
     effort_weight: float = parameter(0.0, "Energy per squared action at its bounds", minimum=0.0, live=True)
     plan_seconds: float = parameter(0.18, "Time for one plan, s; 0: as long as it takes", minimum=0.0, live=True)
@@ -221,6 +230,9 @@ class GoalParameters:
     advance_when_spent: bool = parameter(True, "Go on to the next sub-goal when one's steps are spent", live=True)
     encode_timeout: float = parameter(5.0, "Longest wait for a goal image's latent, s", minimum=0.1, maximum=120.0)
     give_up_seconds: float = parameter(15.0, "Longest time without a step, s", minimum=0.1, maximum=3600.0)
+    gripper_steps: int = parameter(
+        3, "Steps in which the arm rests when a sub-goal moves the gripper", minimum=0, maximum=1000, live=True
+    )
     close_above: float = parameter(0.6, "Planned closedness that closes the gripper", minimum=0.0, maximum=1.0)
     open_below: float = parameter(0.4, "Planned closedness that opens the gripper", minimum=0.0, maximum=1.0)
     gripper_dwell_steps: int = parameter(2, "Steps between two changes of the gripper", minimum=0, maximum=1000)
@@ -237,6 +249,7 @@ class GoalParameters:
             plateau_energy=self.plateau_energy or float("inf"),
             max_steps=self.max_steps,
             advance_when_spent=self.advance_when_spent,
+            gripper_steps=self.gripper_steps,
         )
 
     def _tolerance(self, card: ModelCard) -> float:
@@ -283,5 +296,6 @@ class PlannerParameters:
             effort_weight=self.solver.effort_weight,
             energy_per_meter=card.energy_per_meter or 0.0,
             longest_step=self.safety.max_step,
+            longest_step_holding=self.motion.max_step_holding,
             gripper=gripper,
         )

@@ -62,6 +62,8 @@ class SafetyConfig:
     max_tracking_error: largest distance of a joint from where it was commanded, rad.
     max_energy, max_surprise: latent distances that may be exceeded for fewer than ``persistence`` steps.
     max_refusals: so many refusals in a row abort the goal.
+    recovery_seconds: data that were too old have to be in order for so long before the arm moves again, s. It keeps an
+        arm from stopping and starting with every message of a source that is too slow.
     ramp_seconds: after activation the arm's authority grows from ``initial_authority`` to 1 in this time.
     slow_condition, stop_condition: condition numbers from which the arm slows down and beyond which it may
         not go.
@@ -83,6 +85,7 @@ class SafetyConfig:
     max_surprise: float = float("inf")
     persistence: int = 5
     max_refusals: int = 12
+    recovery_seconds: float = 0.3
     ramp_seconds: float = 1.0
     initial_authority: float = 0.2
     slow_condition: float = 17.0
@@ -94,7 +97,7 @@ class SafetyConfig:
             self.max_joint_state_age, self.max_tracking_error, self.max_energy, self.max_surprise,
             self.persistence, self.max_refusals,
         )  # fmt: skip
-        if not min(positive) > 0 or not self.max_rotation >= 0 or not self.ramp_seconds >= 0:
+        if not min(positive) > 0 or not min(self.max_rotation, self.ramp_seconds, self.recovery_seconds) >= 0:
             raise ValueError(f"bounds of the safety filter must be positive: {self}")
         if not 0 < self.initial_authority <= 1 or not 1 <= self.slow_condition < self.stop_condition:
             raise ValueError(
@@ -202,13 +205,22 @@ class SafetyFilter:
         limited[3:6] = _shorten(limited[3:6], self._config.max_rotation * authority)
         return limited
 
-    def limit_target(self, state: Vector) -> Vector:
-        """The target state [7] moved into the workspace and above the floor."""
+    def limit_target(self, state: Vector, tool: Vector, longest: float) -> Vector:
+        """The target state [7] moved into the workspace, above the floor, and to within ``longest`` m of ``tool``."""
         limited = np.array(state, dtype=np.float64)
         workspace = self._config.workspace
         limited[:3] = np.clip(limited[:3], workspace.low, workspace.high)
         limited[2] = max(limited[2], self._config.finger_floor)
+        limited[:3] = tool + _shorten(limited[:3] - tool, longest)
         return limited
+
+    def longest_way(self, start: float, observation: Observation) -> float:
+        """How far from its place at ``start``, s, the tool may be sent, m.
+
+        That is one step from where the image showed it, and what it can have moved since then.
+        """
+        elapsed = max(start - observation.now + observation.image_age, 0.0)
+        return self._config.max_step + self._config.max_tool_speed * elapsed
 
     def why_stale(self, observation: Observation) -> str:
         """Which of the data are too old (or from the future) to act on; empty when none."""
@@ -254,22 +266,29 @@ class SafetyFilter:
     def check(self, command: Command, observation: Observation, commanded: CommandedMotion) -> Verdict:
         """Approves ``command``, or refuses it with a reason. ``commanded`` is what the arm executes now."""
         reason = (
-            self.why_stale(observation)
+            self._why_not_active()
+            or self.why_stale(observation)
             or self.why_astray(observation)
             or self.why_strange(observation)
             or self._why_bad_motion(command.segment, observation.now, commanded)
             or _why_bad_gripper(command.closedness)
-            or self._why_bad_places(command)
+            or self._why_bad_places(command, self.longest_way(command.segment.start, observation))
         )
         return self._verdict(command, reason)
 
     def check_stop(self, segment: Segment, now: float, commanded: CommandedMotion) -> Verdict:
         """Approves a segment that brings the arm to rest.
 
-        A stop depends on no camera and may end anywhere: it is checked as a motion only.
+        A stop depends on no camera and may end anywhere: it is checked as a motion only. See `intrusion`.
         """
         reason = self._why_bad_motion(segment, now, commanded)
         return Verdict(None if reason else ApprovedCommand(Command(segment), _FILTERED), reason)
+
+    def intrusion(self, segment: Segment) -> float:
+        """How much deeper than at its start ``segment`` takes the gripper to where it may not be, m."""
+        places = np.array([self._places(state, None) for state in _samples(segment)])
+        depths = (self._depth_outside(places), self._depth_below(places), *self._depths_inside(places))
+        return max(_deepening(depth) for depth in depths)
 
     def refuse(self, reason: str) -> Verdict:
         """Counts a command that was given up before it came here."""
@@ -281,6 +300,9 @@ class SafetyFilter:
             return self.refuse(reason)
         self._refusals = 0
         return Verdict(ApprovedCommand(command, _FILTERED))
+
+    def _why_not_active(self) -> str:
+        return "" if self._activated_at is not None else "the safety filter was not activated"
 
     def _why_bad_motion(self, segment: Segment, now: float, commanded: CommandedMotion) -> str:
         return (
@@ -312,15 +334,15 @@ class SafetyFilter:
         name = self._limits.names[joint]
         return f"{quantity} of {name} would be {value:.4g}, beyond its limit by {excess.max():.3g}"
 
-    def _why_bad_places(self, command: Command) -> str:
+    def _why_bad_places(self, command: Command, longest: float) -> str:
         states = _samples(command.segment)
-        places = [self._places(state, command.closedness) for state in states]
-        speeds = [self._tool_speed(state) for state in states]
+        places = np.array([self._places(state, command.closedness) for state in states])
         return (
-            self._why_outside_workspace(np.array(places))
-            or self._why_kept_out(np.array(places))
-            or self._why_too_fast(speeds)
-            or self._why_singular(command.segment)
+            self._why_outside_workspace(places)
+            or self._why_kept_out(places)
+            or _why_too_far(places[:, 0], longest)
+            or self._why_too_fast([self._tool_speed(state) for state in states])
+            or self._why_singular([self._kinematics.condition(state.position) for state in states])
         )
 
     def _places(self, state: MotionState, closedness: float | None) -> Vector:
@@ -332,20 +354,28 @@ class SafetyFilter:
         return np.array([*offsets, center - self._config.hand_length * along])
 
     def _why_outside_workspace(self, places: Vector) -> str:
-        depth = self._config.workspace.depth_outside(places[:, 0])
-        if _deepens(depth):
-            return f"the tool would leave the workspace by {depth.max():.3f} m"
-        below = np.maximum(self._config.finger_floor - places[:, 1:3, 2].min(axis=1), 0.0)
-        if _deepens(below):
+        outside, below = self._depth_outside(places), self._depth_below(places)
+        if _deepening(outside) > 0:
+            return f"the tool would leave the workspace by {outside.max():.3f} m"
+        if _deepening(below) > 0:
             return f"a fingertip would be {below.max():.3f} m below its floor"
         return ""
 
     def _why_kept_out(self, places: Vector) -> str:
-        for box in self._config.keep_out:
-            depth = box.depth_inside(places).max(axis=1)
-            if _deepens(depth):
+        for box, depth in zip(self._config.keep_out, self._depths_inside(places), strict=True):
+            if _deepening(depth) > 0:
                 return f"the gripper would enter the keep-out box {box.low} to {box.high} by {depth.max():.3f} m"
         return ""
+
+    def _depth_outside(self, places: Vector) -> Vector:
+        return self._config.workspace.depth_outside(places[:, 0])
+
+    def _depth_below(self, places: Vector) -> Vector:
+        lowest_fingertip: Vector = places[:, 1:3, 2].min(axis=1)
+        return np.maximum(self._config.finger_floor - lowest_fingertip, 0.0)
+
+    def _depths_inside(self, places: Vector) -> list[Vector]:
+        return [box.depth_inside(places).max(axis=1) for box in self._config.keep_out]
 
     def tool_speed(self, segment: Segment) -> float:
         """Highest speed of the tool centre during ``segment``, m/s."""
@@ -362,11 +392,12 @@ class SafetyFilter:
             return ""
         return f"the tool would move at {fastest:.2f} m/s, more than {self._config.max_tool_speed:g}"
 
-    def _why_singular(self, segment: Segment) -> str:
-        before, after = (self._kinematics.condition(segment.positions[index]) for index in (0, -1))
-        if after <= max(self._config.stop_condition, before):
+    def _why_singular(self, conditions: Sequence[float]) -> str:
+        # From beyond the bound the arm may come back, with a little play for the way out.
+        worst, bound = max(conditions), max(self._config.stop_condition, conditions[0] * 1.01)
+        if worst <= bound:
             return ""
-        return f"the arm would come too close to a singularity: condition number {after:.0f}"
+        return f"the arm would come too close to a singularity: condition number {worst:.0f}"
 
 
 def _shorten(vector: Vector, longest: float) -> Vector:
@@ -378,9 +409,21 @@ def _shorten(vector: Vector, longest: float) -> Vector:
 _NOTHING = 1e-4
 
 
-def _deepens(depth: Vector) -> bool:
-    """Whether a violation grows beyond that of the first sample: a violation may be left, not entered."""
-    return bool(np.any(depth > max(float(depth[0]), 0.0) + _NOTHING))
+def _deepening(depth: Vector) -> float:
+    """How much a violation grows beyond that of the first sample: it may be left, not entered."""
+    grown = float(np.max(depth)) - max(float(depth[0]), 0.0)
+    return grown if grown > _NOTHING else 0.0
+
+
+# Inverse kinematics may miss its target by so much, m.
+_MISS = 0.01
+
+
+def _why_too_far(tool: Vector, longest: float) -> str:
+    way = float(np.linalg.norm(tool[-1] - tool[0]))
+    if way <= longest + _MISS:
+        return ""
+    return f"the tool would go {way:.3f} m in one step, more than {longest:.3f}"
 
 
 def _samples(segment: Segment, spacing: float = 0.025) -> list[MotionState]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from jepa_planner.cost import Assessment
 from jepa_planner.goal_machine import ErrorCode, GoalResult, State
 from jepa_planner.goals import GoalConfig, GoalSequence, SubGoal
 from jepa_planner.joint_history import JointHistory, JointStateRefusedError
+from jepa_planner.motion import Segment
 from jepa_planner.mpc import Mpc, MpcConfig
 from jepa_planner.safety import ApprovedCommand, SafetyConfig
 from jepa_planner.solvers import SolverConfig, make_solver
@@ -30,7 +32,7 @@ class Outputs:
     """Remembers everything that the loop puts out."""
 
     def __init__(self) -> None:
-        self.commands: list[ApprovedCommand] = []
+        self.commands: list[ApprovedCommand | Executed] = []
         self.gripper: list[float] = []
         self.reports: list[StepReport] = []
         self.results: list[tuple[Hashable, GoalResult]] = []
@@ -52,6 +54,13 @@ class Outputs:
         return [result.code for _, result in self.results]
 
 
+@dataclass(frozen=True)
+class Executed:
+    """What the arm's controller holds."""
+
+    segment: Segment
+
+
 class Table:
     """A loop, an arm that follows its commands exactly, a camera, and a model that measures distances in metres."""
 
@@ -67,6 +76,12 @@ class Table:
         self.ros_offset = 0.0
         self.camera = self.encoder = self.driver = True
         self.predictor_error = ""
+        # A joint state comes with every so many ticks.
+        self.slow_driver = 1
+        # Whether the arm stands still whatever the loop thinks, like that of a simulator that has just started.
+        self.is_new_arm = False
+        # What every picture shows; None: another thing each time.
+        self.picture: int | None = None
         self.loop.activate(self.now)
 
     @property
@@ -98,12 +113,13 @@ class Table:
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds / TICK)):
             self.time += TICK
-            if self.driver:
+            if self.driver and round(self.time / TICK) % self.slow_driver == 0:
                 names, fingers = (*ARM_JOINTS, *FINGER_JOINTS), (0.04, 0.04)
-                velocity = np.zeros(7) if not self.loop_moving else np.full(7, 0.1)
+                velocity = np.full(7, 0.1 if self.loop_moving and not self.is_new_arm else 0.0)
                 self.loop.joint_state(self.now, self.now.ros, names, (*self.position, *fingers), (*velocity, 0, 0))
             if self.camera and round(self.time / TICK) % 5 == 0 and self.encoder:
-                self.loop.latent(self.now, round((self.now.ros - 0.03) * 1e9))
+                picture = self.picture if self.picture is not None else round(self.time / TICK)
+                self.loop.latent(self.now, round((self.now.ros - 0.03) * 1e9), picture)
             self.loop.tick(self.now)
             self.plan()
 
@@ -253,14 +269,46 @@ def test_simulated_time_that_stands_still_is_noticed() -> None:
     assert table.loop.machine.state is State.HOLDING and "joint_states" in table.loop.machine.reason
 
 
-def test_clock_that_jumps_back_forgets_the_past_and_goes_on() -> None:
+def test_clock_that_starts_again_with_a_new_arm_sends_that_one_no_stop_and_goes_on() -> None:
     table = moving_table()
     where = table.position
     table.outputs.commands.clear()
-    table.ros_offset = -90.0
+    table.ros_offset, table.is_new_arm = -90.0, True
     table.start = where
-    table.run(0.1)
-    assert table.loop.machine.state is State.HOLDING
+    table.run(0.3)
+    assert table.loop.machine.state is State.HOLDING and not table.outputs.commands
+    table.run(0.4)
+    table.is_new_arm = False
+    table.run(6.0)
+    assert table.outputs.codes == [ErrorCode.REACHED]
+
+
+def test_clock_that_jumps_back_under_a_moving_arm_stops_it_within_0_3_s() -> None:
+    table = moving_table()
+    jump = -90.0
+    told = [command.segment for command in table.outputs.commands]
+    # The arm's controller has a clock of its own, and goes on as it was told.
+    table.outputs.commands = [Executed(replace(segment, start=segment.start + jump)) for segment in told]
+    table.ros_offset = jump
+    before = len(told)
+    table.run(0.06)
+    assert len(table.outputs.commands) == before + 1
+    stop = table.outputs.commands[-1].segment
+    np.testing.assert_allclose(
+        stop.positions[0], table.outputs.commands[-2].segment.sample(stop.start).position, atol=1e-3
+    )
+    assert_rests_within(table, 0.3)
+    table.run(6.0)
+    assert table.outputs.codes == [ErrorCode.REACHED]
+
+
+def test_frozen_camera_is_noticed_although_its_stamps_go_on() -> None:
+    table = moving_table()
+    table.picture = 7
+    table.run(2.5)
+    assert table.loop.machine.state is State.HOLDING and "is the camera frozen" in table.loop.machine.reason
+    assert not table.loop_moving
+    table.picture = None
     table.run(6.0)
     assert table.outputs.codes == [ErrorCode.REACHED]
 
@@ -337,6 +385,43 @@ def test_single_step_moves_once() -> None:
         assert table.loop.machine.step(table.time)
     table.run(2.0)
     assert len(table.outputs.reports) == 1 and table.loop.machine.state is State.PAUSED
+    # It is carried out to its end, not stopped by the pause that goes on.
+    assert len(table.outputs.commands) == 1 and not table.loop_moving
+    np.testing.assert_allclose(table.position, table.outputs.commands[0].segment.target)
+
+
+@pytest.mark.parametrize("fault", ["pause", "camera"])
+def test_single_step_is_stopped_by_a_pause_and_by_stale_data(fault: str) -> None:
+    table = Table(max_image_age=0.2)
+    table.run(0.5)
+    with table.loop.locked():
+        table.loop.machine.pause()
+    table.pursue()
+    table.run(0.5)
+    with table.loop.locked():
+        assert table.loop.machine.step(table.time)
+    table.run(0.5)
+    assert table.loop_moving and len(table.outputs.commands) == 1
+    if fault == "pause":
+        with table.loop.locked():
+            table.loop.machine.pause()
+    table.camera = fault != "camera"
+    table.run(0.24)
+    assert len(table.outputs.commands) == 2
+    assert table.outputs.commands[1].segment.end < table.outputs.commands[0].segment.end
+
+
+def test_joint_states_that_come_too_slowly_hold_the_arm_instead_of_jerking_it() -> None:
+    table = moving_table()
+    table.slow_driver = 10
+    before = len(table.outputs.commands)
+    table.run(4.0)
+    assert table.loop.machine.state is State.HOLDING and "joint_states" in table.loop.machine.reason
+    # One stop, and perhaps one more action before the first gap was noticed.
+    assert len(table.outputs.commands) <= before + 2 and not table.loop_moving
+    table.slow_driver = 1
+    table.run(6.0)
+    assert table.outputs.codes == [ErrorCode.REACHED]
 
 
 def test_dry_run_plans_and_sends_nothing() -> None:

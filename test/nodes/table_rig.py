@@ -112,7 +112,8 @@ class Rig:
         self.joints.publish(message)
 
     def latent(self, stamp: int, model: str = "") -> Latent:
-        values = np.zeros((1, self.tiny.tokens, self.tiny.dim), dtype=np.float32)
+        # Every picture is another one, as a real camera's are.
+        values = np.random.default_rng(stamp).normal(size=(1, self.tiny.tokens, self.tiny.dim)).astype(np.float32)
         return latent_to_message(values, Header(stamp=to_stamp(stamp)), model or self.model_id)
 
     def _see(self) -> None:
