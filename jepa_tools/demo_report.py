@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import imageio.v2 as imageio
@@ -97,14 +98,16 @@ def _plain(axis: Axes) -> None:
 def write_video(path: Path, trace: DemoTrace, outcome: DemoOutcome) -> None:
     """The camera's view beside the goal image and the energy so far (H.264)."""
     distances = trace.distances(outcome.target, trace.frame_times)
-    with imageio.get_writer(path, fps=VIDEO_RATE, codec="libx264", quality=8, macro_block_size=16) as video:
+    # The stubs know only what readers and writers share.
+    writer: Any = imageio.get_writer(path, fps=VIDEO_RATE, codec="libx264", quality=8, macro_block_size=16)
+    with writer as video:
         for time, frame, distance in zip(trace.frame_times, trace.frames, distances, strict=True):
             video.append_data(_video_frame(trace, frame, float(time), float(distance)))
 
 
 def _video_frame(trace: DemoTrace, frame: Picture, time: float, distance: float) -> Picture:
-    view = cv2.resize(frame, (_VIEW, _VIEW), interpolation=cv2.INTER_CUBIC)
-    goal = cv2.resize(trace.goal, (_PANEL, _PANEL), interpolation=cv2.INTER_AREA)
+    view = np.asarray(cv2.resize(frame, (_VIEW, _VIEW), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    goal = np.asarray(cv2.resize(trace.goal, (_PANEL, _PANEL), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     _label(view, f"camera   {distance * 100:.1f} cm to go")
     _label(goal, "goal image")
     return np.hstack([view, np.vstack([goal, _energy_panel(trace, time)])])

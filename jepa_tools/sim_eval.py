@@ -118,7 +118,7 @@ class Evaluator:
         self._controllers = _planners(config) if planned else {}
         if config.baselines:
             max_step = config.control.with_card(open_world_model(config.model).card).solver.max_step
-            baselines = (RandomActions(max_step), HoldStill(), Expert(self._task))
+            baselines: tuple[Controller, ...] = (RandomActions(max_step), HoldStill(), Expert(self._task))
             self._controllers |= dict(zip(BASELINES, baselines, strict=True))
 
     def run(self, index: int) -> Results:
