@@ -1,4 +1,4 @@
-"""Collects episodes from the simulated table into the shards that `jepa_world_model.data` reads.
+"""Collects episodes from the simulated table into a dataset that `jepa_world_model.data` reads.
 
 Every episode is a function of its seed alone, so a dataset is the same however many processes make it, and however
 often its collection was interrupted: a shard is there completely or not at all.
@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import cv2
@@ -26,9 +27,18 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from jepa_sim.environment import EnvironmentConfig, TableEnvironment
+from jepa_sim.episode_store import (
+    Episode,
+    EpisodeStore,
+    Format,
+    LeRobotStore,
+    NpzStore,
+    Shard,
+    write_complete,
+)
 from jepa_sim.policies import MixedPolicy, PolicyConfig
+from jepa_sim.randomization import RandomizationConfig, randomized_environment
 from jepa_sim.scene import OBJECTS
-from jepa_world_model.poses import difference
 
 SETTINGS_FILE = "collection.json"
 
@@ -50,8 +60,10 @@ class CollectConfig:
         image_size: side of the stored square images, pixels.
         render_size: side of the rendered image, as the camera gives it; reduced by area averaging.
         shard_episodes: episodes per file.
+        format: "lerobot", the LeRobot v3 layout with lossless video, or "npz", plain arrays.
         environment: the scene and how actions become motion.
         policy: what the robot does.
+        randomization: how scenes differ from each other; nothing by default.
     """
 
     out: Path
@@ -62,8 +74,10 @@ class CollectConfig:
     image_size: int = 96
     render_size: int = 256
     shard_episodes: int = 100
+    format: Format = "lerobot"
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    randomization: RandomizationConfig = field(default_factory=RandomizationConfig)
 
     def __post_init__(self) -> None:
         for name in ("episodes", "image_size", "render_size", "shard_episodes"):
@@ -74,41 +88,19 @@ class CollectConfig:
         if self.seed < 0 or self.workers < 0:
             raise ValueError(f"expected a seed and a number of workers from 0, got {self.seed} and {self.workers}")
 
+    def store(self) -> EpisodeStore:
+        """Where the episodes go."""
+        if self.format == "npz":
+            return NpzStore(self.out)
+        return LeRobotStore(self.out, self.image_size, self.frames, self.environment.control_rate_hz)
+
     def shards(self) -> tuple[Shard, ...]:
         """The files that make up the dataset."""
         starts = range(0, self.episodes, self.shard_episodes)
         return tuple(
-            Shard(index, self.seed + start, min(self.shard_episodes, self.episodes - start))
+            Shard(index, self.seed + start, start, min(self.shard_episodes, self.episodes - start))
             for index, start in enumerate(starts)
         )
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file: `episodes` episodes from `first_seed` on."""
-
-    index: int
-    first_seed: int
-    episodes: int
-
-    def path(self, folder: Path) -> Path:
-        """Where it is once it is complete."""
-        return folder / f"shard_{self.index:05d}.npz"
-
-
-@dataclass(frozen=True, eq=False)
-class Episode:
-    """One recorded episode.
-
-    Attributes:
-        images: uint8 [T, S, S, 3] RGB.
-        states: float64 [T, 7].
-        objects: float32 [T, objects, 3]: their centres, m, in the order of `jepa_sim.scene.OBJECTS`.
-    """
-
-    images: NDArray[np.uint8]
-    states: NDArray[np.float64]
-    objects: NDArray[np.float32]
 
 
 def collect_episodes(config: CollectConfig, progress: bool = True) -> Path:
@@ -125,8 +117,8 @@ def collect_episodes(config: CollectConfig, progress: bool = True) -> Path:
     """
     config.out.mkdir(parents=True, exist_ok=True)
     _claim_folder(config)
-    shards = config.shards()
-    missing = [shard for shard in shards if not _is_complete(shard, config.out)]
+    shards, store = config.shards(), config.store()
+    missing = [shard for shard in shards if not store.is_complete(shard)]
     total = sum(shard.episodes for shard in shards)
     with tqdm(total=total, desc="collect", unit="episode", disable=not progress) as bar:
         bar.update(total - sum(shard.episodes for shard in missing))
@@ -134,6 +126,7 @@ def collect_episodes(config: CollectConfig, progress: bool = True) -> Path:
             _collect_here(config, missing, bar)
         elif missing:
             _collect_in_processes(config, missing, bar)
+    store.finish()
     return config.out
 
 
@@ -165,10 +158,10 @@ def _claim_folder(config: CollectConfig) -> None:
     """Writes down how the dataset is collected, or checks that it is what an earlier run wrote down."""
     path, settings = config.out / SETTINGS_FILE, _settings(config)
     if not path.exists():
-        _write_complete(path, lambda temporary: temporary.write_text(json.dumps(settings, indent=2) + "\n"))
+        write_complete(path, lambda temporary: temporary.write_text(json.dumps(settings, indent=2) + "\n"))
         return
-    found = json.loads(path.read_text())
-    changed = sorted(name for name in settings if found.get(name) != settings[name])
+    # Before there was a choice of format it was npz.
+    changed = _changed({"format": "npz", **json.loads(path.read_text())}, settings)
     if changed:
         raise CollectError(
             f"{config.out} was collected with other values of {', '.join(changed)} (see {path}): "
@@ -176,13 +169,15 @@ def _claim_folder(config: CollectConfig) -> None:
         )
 
 
-def _is_complete(shard: Shard, folder: Path) -> bool:
-    """Whether the file is there and has all the episodes, also when fewer were asked for before."""
-    path = shard.path(folder)
-    if not path.exists():
-        return False
-    with np.load(path, allow_pickle=False) as arrays:
-        return bool(len(arrays["states"]) >= shard.episodes)
+def _changed(found: Any, settings: Any) -> list[str]:
+    """Names of settings with another value than before; one that an older collection did not have yet is no change."""
+    return sorted(name for name in settings.keys() & found.keys() if not _same(found[name], settings[name]))
+
+
+def _same(found: Any, value: Any) -> bool:
+    if isinstance(found, dict) and isinstance(value, dict):
+        return not _changed(found, value)
+    return bool(found == value)
 
 
 def _settings(config: CollectConfig) -> dict[str, Any]:
@@ -193,43 +188,45 @@ def _settings(config: CollectConfig) -> dict[str, Any]:
     return dict(json.loads(json.dumps(settings)))
 
 
-def _write_complete(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, and renames it when it is safely on disk."""
-    # The same name at every try, so that what a killed process left is overwritten, not kept.
-    temporary = path.with_name(f".{path.name}")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 # --- the work -----------------------------------------------------------------------------------------------
 
 
-def _collect_shard(
-    environment: TableEnvironment, config: CollectConfig, shard: Shard, on_episode: Callable[[], bool]
-) -> None:
+class SceneKeeper:
+    """The environment of the scene in which an episode plays; builds another only when the scene changes."""
+
+    def __init__(self, config: CollectConfig) -> None:
+        self._config, self._scene = config, -1
+        self._environment: TableEnvironment | None = None
+
+    def __enter__(self) -> SceneKeeper:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._environment is not None:
+            self._environment.close()
+
+    def environment(self, seed: int) -> TableEnvironment:
+        """Where the episode `seed` plays; the one returned before is closed when it is another."""
+        randomization = self._config.randomization
+        scene = randomization.scene_of(seed) if randomization.enabled else 0
+        if self._environment is None or scene != self._scene:
+            if self._environment is not None:
+                self._environment.close()
+            self._scene = scene
+            self._environment = TableEnvironment(randomized_environment(self._config.environment, randomization, scene))
+        return self._environment
+
+
+def _collect_shard(scenes: SceneKeeper, config: CollectConfig, shard: Shard, on_episode: Callable[[], bool]) -> None:
     """Makes one file; gives up without it as soon as `on_episode`, called after every episode, returns False."""
     episodes = []
     for seed in range(shard.first_seed, shard.first_seed + shard.episodes):
-        episodes.append(record_episode(environment, seed, config))
+        episodes.append(record_episode(scenes.environment(seed), seed, config))
         if not on_episode():
             return
-    _write_complete(shard.path(config.out), lambda path: _write_shard(path, episodes))
-
-
-def _write_shard(path: Path, episodes: Sequence[Episode]) -> None:
-    states = np.stack([episode.states for episode in episodes])
-    np.savez(
-        path,
-        images=np.stack([episode.images for episode in episodes]),
-        states=states.astype(np.float32),
-        actions=difference(states[:, :-1], states[:, 1:]).astype(np.float32),
-        objects=np.stack([episode.objects for episode in episodes]),
-    )
+    config.store().write(shard, episodes)
 
 
 def _collect_here(config: CollectConfig, shards: Sequence[Shard], bar: Any) -> None:
@@ -237,9 +234,9 @@ def _collect_here(config: CollectConfig, shards: Sequence[Shard], bar: Any) -> N
         bar.update()
         return True
 
-    with TableEnvironment(config.environment) as environment:
+    with SceneKeeper(config) as scenes:
         for shard in shards:
-            _collect_shard(environment, config, shard, on_episode)
+            _collect_shard(scenes, config, shard, on_episode)
 
 
 def _collect_in_processes(config: CollectConfig, shards: Sequence[Shard], bar: Any) -> None:
@@ -301,14 +298,11 @@ class _Worker:
 
     def __init__(self, config: CollectConfig, finished: Any, stopping: Any) -> None:
         self._config, self._finished, self._stopping = config, finished, stopping
-        self._environment: TableEnvironment | None = None
+        self._scenes = SceneKeeper(config)
 
     def collect(self, shard: Shard) -> None:
-        if self._stopping.is_set():
-            return
-        if self._environment is None:
-            self._environment = TableEnvironment(self._config.environment)
-        _collect_shard(self._environment, self._config, shard, self._count)
+        if not self._stopping.is_set():
+            _collect_shard(self._scenes, self._config, shard, self._count)
 
     def _count(self) -> bool:
         with self._finished.get_lock():

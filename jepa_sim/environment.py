@@ -30,6 +30,7 @@ class EnvironmentConfig:
         control_rate_hz: actions per second.
         slack_below: how far below the workspace the tool may be sent, m: fingers that grasp touch the table.
         gripper_share: share of a control period in which the fingers' target reaches its new value.
+        camera_latency_s: how old a picture is when it is seen, s; less than a control period.
     """
 
     scene: SceneConfig = field(default_factory=SceneConfig)
@@ -38,6 +39,14 @@ class EnvironmentConfig:
     control_rate_hz: float = 4.0
     slack_below: float = 0.005
     gripper_share: float = 0.6
+    camera_latency_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.camera_latency_s < 1.0 / self.control_rate_hz:
+            raise ValueError(
+                f"camera_latency_s: expected from 0 to less than {1.0 / self.control_rate_hz} s, got"
+                f" {self.camera_latency_s}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +75,9 @@ class TableEnvironment:
         self._closedness = 0.0
         steps = max(1, round(1.0 / (config.control_rate_hz * self.simulation.timestep)))
         self._times = self.simulation.timestep * np.arange(1.0, steps + 1.0)
+        # What the camera sees at the end of a period happened after this many of its physics steps.
+        self._seen_after = steps - round(config.camera_latency_s / self.simulation.timestep)
+        self._seen: Snapshot | None = None
         self._gripper_ramp = np.minimum(1.0, np.arange(1, steps + 1) / (config.gripper_share * steps))
 
     def __enter__(self) -> TableEnvironment:
@@ -94,6 +106,7 @@ class TableEnvironment:
         """
         self._closedness = reset_scene(self.simulation, self.kinematics, seed, joint_positions, self.config.reset, task)
         self._motion.rest_at(self.simulation.arm_positions())
+        self._seen = None
 
     def step(self, action: ArrayLike) -> Vector:
         """Carries out one action [7] and returns the state [7] one control period later.
@@ -109,7 +122,10 @@ class TableEnvironment:
         simulation, before = self.simulation, self.simulation.commanded_fingers().mean()
         self._closedness = float(target[6])
         change = opening_of(self._closedness) - before
-        for positions, share in zip(self._motion.move(joints, self._times), self._gripper_ramp, strict=True):
+        moves = zip(self._motion.move(joints, self._times), self._gripper_ramp, strict=True)
+        for index, (positions, share) in enumerate(moves):
+            if index == self._seen_after:
+                self._seen = simulation.save()
             simulation.command_arm(positions)
             simulation.command_fingers(before + share * change)
             simulation.step()
@@ -117,8 +133,14 @@ class TableEnvironment:
         return self.state()
 
     def render(self, width: int = 256, height: int = 256) -> NDArray[np.uint8]:
-        """The camera's picture, RGB uint8 [height, width, 3]."""
-        return self.simulation.render(width, height)
+        """The camera's picture, RGB uint8 [height, width, 3]; of a moment ago where the camera has a latency."""
+        if self._seen is None:
+            return self.simulation.render(width, height)
+        present = self.simulation.save()
+        self.simulation.restore(self._seen)
+        image = self.simulation.render(width, height)
+        self.simulation.restore(present)
+        return image
 
     def state(self) -> Vector:
         """Tool pose and gripper closedness [7], from the simulated joints."""
@@ -149,6 +171,7 @@ class TableEnvironment:
         """
         self.simulation.place_arm(checked_joint_positions(joint_positions))
         self._motion.rest_at(self.simulation.arm_positions())
+        self._seen = None
 
     def place_gripper(self, closedness: float) -> None:
         """Opens or closes the fingers at once; raises ValueError outside 0 (open) to 1 (closed)."""
@@ -156,6 +179,7 @@ class TableEnvironment:
             raise ValueError(f"expected a closedness from 0 to 1, got {closedness}")
         self.simulation.place_fingers(closedness)
         self._closedness = closedness
+        self._seen = None
 
     def save(self) -> EnvironmentSnapshot:
         """The present state, for `restore`."""
@@ -166,6 +190,7 @@ class TableEnvironment:
         self.simulation.restore(snapshot.simulation)
         self._motion.continue_from(snapshot.motion)
         self._closedness = snapshot.closedness
+        self._seen = None
 
     def _target(self, action: ArrayLike) -> Vector:
         values = np.asarray(action, dtype=np.float64)

@@ -91,6 +91,7 @@ class MixedPolicy:
     ) -> None:
         self._environment, self._generator, self._config = environment, generator, config
         self._workspace: Workspace = environment.config.reset.workspace
+        self._table_height = environment.config.scene.table_height
         shares = (config.wander_share, config.target_share, config.pick_share)
         self.behaviour = list(Behaviour)[int(generator.choice(len(Behaviour), p=shares))]
         self._object = OBJECTS[int(generator.integers(len(OBJECTS)))]
@@ -171,7 +172,7 @@ class MixedPolicy:
 
     def _descend(self, state: Vector) -> Vector:
         around = self._above_object(_GRASP_HEIGHT)
-        around[2] = max(around[2], _LOWEST_GRASP)
+        around[2] = max(around[2], self._table_height + _LOWEST_GRASP)
         if _near(around, state, 0.012):
             self.phase, self._waited = Phase.CLOSE, 0
         return self._toward(around, state)
@@ -188,7 +189,8 @@ class MixedPolicy:
             if self._generator.random() < 0.5:
                 self._target = self._workspace.draw(self._generator, _CARRY_MARGIN)
             else:
-                self.phase, self._target = Phase.LOWER, np.array([target[0], target[1], _LOWER_HEIGHT])
+                height = self._table_height + _LOWER_HEIGHT
+                self.phase, self._target = Phase.LOWER, np.array([target[0], target[1], height])
         return action
 
     def _lower(self, state: Vector) -> Vector:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import mujoco
 import numpy as np
@@ -60,12 +61,47 @@ class ServoConfig:
 
 
 @dataclass(frozen=True)
+class LightConfig:
+    """One lamp far away and the light from all around: direction of its rays, and brightness in 0..1 per colour."""
+
+    direction: Vector = (-0.35, -0.25, -1.0)
+    lamp: Vector = (0.55, 0.55, 0.52)
+    ambient: Vector = (0.42, 0.42, 0.42)
+
+
+Shape = Literal["box", "cylinder", "ellipsoid"]
+Pattern = Literal["plain", "checker", "gradient", "speckle"]
+
+
+@dataclass(frozen=True)
+class TextureConfig:
+    """A pattern in two colours, repeated ``repeat`` times across a surface; "plain" is the surface's own colour."""
+
+    pattern: Pattern = "plain"
+    first: Vector = (0.8, 0.8, 0.8)
+    second: Vector = (0.4, 0.4, 0.4)
+    repeat: int = 4
+
+
+@dataclass(frozen=True)
 class SceneConfig:
-    """What stands in the scene. Sizes in m, masses in kg, colours RGBA in 0..1."""
+    """What stands in the scene. Sizes in m, masses in kg, colours RGBA in 0..1.
+
+    The cup is as wide as its radius says and the box as long as its size, whatever their shape; ``table_height`` is
+    the table top's z in the robot's base frame.
+    """
 
     camera: CameraConfig = CameraConfig()
+    light: LightConfig = LightConfig()
     servo: ServoConfig = ServoConfig()
     timestep: float = 0.005
+    table_height: float = 0.0
+    table_texture: TextureConfig = TextureConfig()
+    floor_texture: TextureConfig = TextureConfig()
+    cup_texture: TextureConfig = TextureConfig()
+    box_texture: TextureConfig = TextureConfig()
+    cup_shape: Shape = "cylinder"
+    box_shape: Shape = "box"
     cup_radius: float = 0.029
     cup_height: float = 0.085
     cup_mass: float = 0.08
@@ -158,7 +194,7 @@ def _set_options(spec: mujoco.MjSpec, config: SceneConfig) -> None:
     spec.visual.global_.offheight = 1280
     spec.visual.quality.offsamples = 0
     spec.visual.map.znear = 0.02
-    spec.visual.headlight.ambient = (0.42, 0.42, 0.42)
+    spec.visual.headlight.ambient = config.light.ambient
     spec.visual.headlight.diffuse = (0.25, 0.25, 0.25)
     spec.visual.headlight.specular = (0.0, 0.0, 0.0)
 
@@ -170,14 +206,16 @@ def _add_surroundings(spec: mujoco.MjSpec, config: SceneConfig) -> None:
     )  # fmt: skip
     world = spec.worldbody
     world.add_light(
-        name="lamp", type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=(0.6, 0.3, 2.0), dir=(-0.35, -0.25, -1.0),
-        diffuse=(0.55, 0.55, 0.52), specular=(0.1, 0.1, 0.1), castshadow=False,
+        name="lamp", type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=(0.6, 0.3, 2.0), dir=config.light.direction,
+        diffuse=config.light.lamp, specular=(0.1, 0.1, 0.1), castshadow=False,
     )  # fmt: skip
     box, fixed = mujoco.mjtGeom.mjGEOM_BOX, {"contype": _WORLD_TYPE, "conaffinity": _ROBOT_TYPE | _OBJECT_TYPE}
-    world.add_geom(name="table", type=box, size=(0.65, 0.70, 0.03), pos=(0.35, 0.0, -0.03),
-                   rgba=config.table_color, friction=(0.9, 0.01, 0.0005), **fixed)  # fmt: skip
-    world.add_geom(name="floor", type=box, size=(3.0, 3.0, 0.05), pos=(0.0, 0.0, -0.80),
-                   rgba=config.floor_color, **fixed)  # fmt: skip
+    table = world.add_geom(name="table", type=box, size=(0.65, 0.70, 0.03), pos=(0.35, 0.0, config.table_height - 0.03),
+                           rgba=config.table_color, friction=(0.9, 0.01, 0.0005), **fixed)  # fmt: skip
+    floor = world.add_geom(name="floor", type=box, size=(3.0, 3.0, 0.05), pos=(0.0, 0.0, -0.80),
+                           rgba=config.floor_color, **fixed)  # fmt: skip
+    _paint(spec, table, config.table_texture)
+    _paint(spec, floor, config.floor_texture)
     world.add_camera(
         name=CAMERA_NAME, pos=config.camera.position, quat=look_at(config.camera.position, config.camera.target),
         fovy=config.camera.vertical_fov,
@@ -277,21 +315,54 @@ def _add_servo(spec: mujoco.MjSpec, joint: str, stiffness: float, damping: float
 
 
 def _add_cup(spec: mujoco.MjSpec, config: SceneConfig) -> None:
-    half = config.cup_height / 2
-    body = _add_object(spec, CUP, (0.5, 0.12, half))
-    cylinder = mujoco.mjtGeom.mjGEOM_CYLINDER
-    body.add_geom(type=cylinder, size=(config.cup_radius, half, 0.0), rgba=config.cup_color,
-                  mass=config.cup_mass, **_object_contact())  # fmt: skip
-    # A dark disc just above the rim makes the solid cylinder look hollow.
-    body.add_geom(type=cylinder, size=(config.cup_radius * 0.84, 0.0005, 0.0), pos=(0.0, 0.0, half + 0.0004),
-                  rgba=config.cup_inside_color, mass=0.0, contype=0, conaffinity=0)  # fmt: skip
+    half, radius = config.cup_height / 2, config.cup_radius
+    body = _add_object(spec, CUP, (0.5, 0.12, config.table_height + half))
+    geom = body.add_geom(**_solid(config.cup_shape, radius, half), rgba=config.cup_color, mass=config.cup_mass,
+                         **_object_contact())  # fmt: skip
+    _paint(spec, geom, config.cup_texture)
+    if config.cup_shape == "cylinder":
+        # A dark disc just above the rim makes the solid cylinder look hollow.
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(radius * 0.84, 0.0005, 0.0),
+                      pos=(0.0, 0.0, half + 0.0004), rgba=config.cup_inside_color, mass=0.0, contype=0,
+                      conaffinity=0)  # fmt: skip
 
 
 def _add_box(spec: mujoco.MjSpec, config: SceneConfig) -> None:
     half = config.box_size / 2
-    body = _add_object(spec, BOX, (0.5, -0.12, half))
-    body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=(half, half, half), rgba=config.box_color,
-                  mass=config.box_mass, **_object_contact())  # fmt: skip
+    body = _add_object(spec, BOX, (0.5, -0.12, config.table_height + half))
+    geom = body.add_geom(**_solid(config.box_shape, half, half), rgba=config.box_color, mass=config.box_mass,
+                         **_object_contact())  # fmt: skip
+    _paint(spec, geom, config.box_texture)
+
+
+def _solid(shape: Shape, half_width: float, half_height: float) -> dict[str, object]:
+    """A geom that is twice ``half_width`` wide and deep, and twice ``half_height`` high."""
+    if shape == "cylinder":
+        return {"type": mujoco.mjtGeom.mjGEOM_CYLINDER, "size": (half_width, half_height, 0.0)}
+    kind = mujoco.mjtGeom.mjGEOM_BOX if shape == "box" else mujoco.mjtGeom.mjGEOM_ELLIPSOID
+    return {"type": kind, "size": (half_width, half_width, half_height)}
+
+
+_BUILTIN = {
+    "checker": mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+    "gradient": mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+    "speckle": mujoco.mjtBuiltin.mjBUILTIN_FLAT,
+}
+
+
+def _paint(spec: mujoco.MjSpec, geom: mujoco.MjsGeom, texture: TextureConfig) -> None:
+    """Covers a named or object geom with a texture; a plain one keeps its colour."""
+    if texture.pattern == "plain":
+        return
+    name = f"{geom.name or geom.parent.name}_texture"
+    speckles = mujoco.mjtMark.mjMARK_RANDOM if texture.pattern == "speckle" else mujoco.mjtMark.mjMARK_NONE
+    spec.add_texture(
+        name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=_BUILTIN[texture.pattern], mark=speckles, random=0.2,
+        rgb1=texture.first, rgb2=texture.second, markrgb=texture.second, width=128, height=128,
+    )  # fmt: skip
+    material = spec.add_material(name=name, texrepeat=(texture.repeat, texture.repeat))
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
+    geom.material, geom.rgba = name, (1.0, 1.0, 1.0, 1.0)
 
 
 def _add_object(spec: mujoco.MjSpec, name: str, position: Vector) -> mujoco.MjsBody:

@@ -1,6 +1,7 @@
 """Episodes on disk and clips in memory.
 
-A dataset is a folder of ``shard_*.npz`` files. Each shard holds equally long episodes:
+A dataset is in the LeRobot v3 layout (see :mod:`jepa_world_model.data.lerobot_episodes`), or a folder of
+``shard_*.npz`` files. Each such file holds equally long episodes:
 
 * ``images``  uint8   ``[episodes, frames, size, size, 3]`` RGB,
 * ``states``  float32 ``[episodes, frames, 7]`` end-effector state (metres, radians, closedness),
@@ -64,21 +65,38 @@ class Clips:
     actions: NDArray[np.float32]
 
 
-def load_episodes(folder: Path) -> EpisodeArrays:
-    """Read every shard of ``folder`` in name order.
+def load_episodes(folder: Path, image_size: int = 0) -> EpisodeArrays:
+    """Read the dataset in ``folder``.
+
+    Args:
+        folder: a LeRobot dataset, or shards.
+        image_size: side to which a LeRobot dataset's images are scaled; 0 keeps square ones as they are.
 
     Raises:
-        DatasetError: no shard, a missing array, shapes that do not belong together, or non-finite numbers.
+        DatasetError: no dataset, a missing array, shapes that do not belong together, or non-finite numbers.
     """
-    paths = sorted(Path(folder).glob("shard_*.npz"))
+    folder = Path(folder)
+    paths = sorted(folder.glob("shard_*.npz"))
     if not paths:
-        raise DatasetError(f"no shard_*.npz in {folder}; make a dataset with `jepa collect --out {folder}`")
+        return _load_lerobot(folder, image_size)
     shards = [_load_shard(path) for path in paths]
     return EpisodeArrays(
         images=np.concatenate([shard.images for shard in shards]),
         states=np.concatenate([shard.states for shard in shards]),
         actions=np.concatenate([shard.actions for shard in shards]),
     )
+
+
+def _load_lerobot(folder: Path, image_size: int) -> EpisodeArrays:
+    # Its libraries for tables and videos are not needed to read shards.
+    from jepa_world_model.data.lerobot_episodes import load_lerobot_episodes
+
+    if not (folder / "meta" / "info.json").exists():
+        raise DatasetError(
+            f"{folder} holds no finished dataset: expected meta/info.json (LeRobot layout) or shard_*.npz;"
+            f" `jepa collect --out {folder}` makes one, or goes on with one that was interrupted"
+        )
+    return load_lerobot_episodes(folder, image_size)
 
 
 def _load_shard(path: Path) -> EpisodeArrays:

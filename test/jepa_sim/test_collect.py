@@ -1,5 +1,6 @@
 """Collection: the same dataset for any number of workers, complete or absent shards, and going on after an end."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,10 @@ import numpy as np
 import psutil
 import pytest
 
-from jepa_sim import collect
 from jepa_sim.collect import CollectConfig, CollectError, collect_episodes, record_episode
 from jepa_sim.environment import TableEnvironment
 from jepa_world_model.data.episodes import load_episodes
+from jepa_world_model.data.lerobot import ACTION, STATE, LeRobotDataset
 from jepa_world_model.poses import integrate
 
 
@@ -23,19 +24,15 @@ def small(out: Path, **changes: object) -> CollectConfig:
     return CollectConfig(out, **(settings | changes))
 
 
-def contents(folder: Path) -> dict[str, np.ndarray]:
-    """Every array of every shard, by file and name."""
-    return {
-        f"{path.name}/{name}": array
-        for path in sorted(folder.glob("shard_*.npz"))
-        for name, array in np.load(path).items()
-    }
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of episodes, by its place."""
+    paths = sorted(path for kind in ("data", "videos") for path in (folder / kind).rglob("file-*"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys()
-    for name, array in one.items():
-        assert np.array_equal(array, other[name]), name
+def file_of(index: int) -> Path:
+    """The table of episodes of a shard, which is put in place last."""
+    return Path(f"meta/episodes/chunk-000/file-{index:03d}.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -60,46 +57,50 @@ def test_actions_lead_from_each_state_to_the_next(dataset: Path):
 
 def test_the_dataset_does_not_depend_on_the_number_of_workers(dataset: Path, tmp_path: Path):
     collect_episodes(small(tmp_path, workers=2), progress=False)
-    assert_same(contents(tmp_path), contents(dataset))
+    assert contents(tmp_path) == contents(dataset)
 
 
 def test_an_episode_does_not_depend_on_those_before_it(dataset: Path):
     with TableEnvironment() as environment:
         episode = record_episode(environment, 3, small(dataset))
-    arrays = contents(dataset)
-    assert np.array_equal(episode.images, arrays["shard_00001.npz/images"][1])
+    assert np.array_equal(episode.images, load_episodes(dataset).images[3])
 
 
 def test_a_missing_shard_is_made_again_and_the_others_are_kept(dataset: Path, tmp_path: Path):
-    first = tmp_path / "shard_00000.npz"
-    for path in dataset.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "shard_00001.npz").unlink()
-    kept = first.stat().st_mtime_ns
-    collect_episodes(small(tmp_path), progress=False)
-    assert first.stat().st_mtime_ns == kept
-    assert_same(contents(tmp_path), contents(dataset))
+    out = tmp_path / "copy"
+    shutil.copytree(dataset, out)
+    (out / file_of(1)).unlink()
+    kept = (out / file_of(0)).stat().st_mtime_ns
+    collect_episodes(small(out), progress=False)
+    assert (out / file_of(0)).stat().st_mtime_ns == kept
+    assert contents(out) == contents(dataset)
+
+
+def test_both_formats_hold_the_same_episodes(dataset: Path, tmp_path: Path):
+    collect_episodes(small(tmp_path, format="npz"), progress=False)
+    plain, lerobot = load_episodes(tmp_path), load_episodes(dataset)
+    assert np.array_equal(plain.images, lerobot.images), "the video loses nothing"
+    assert np.array_equal(plain.states, lerobot.states)
+    assert np.allclose(plain.actions, lerobot.actions, atol=1e-6)
+
+
+def test_other_programs_find_states_actions_and_objects(dataset: Path):
+    reader = LeRobotDataset(dataset)
+    columns = reader.columns(1, [STATE, ACTION, "observation.environment_state"])
+    assert (reader.fps, len(reader), reader.robot_type) == (4.0, 4, "panda")
+    assert columns[ACTION].shape == (3, 7) and not columns[ACTION][-1].any()
+    assert columns["observation.environment_state"].shape == (3, 6)
 
 
 def test_a_dataset_can_grow(dataset: Path, tmp_path: Path):
     collect_episodes(small(tmp_path, episodes=1), progress=False)
     collect_episodes(small(tmp_path), progress=False)
-    assert_same(contents(tmp_path), contents(dataset))
+    assert contents(tmp_path) == contents(dataset)
 
 
 def test_other_settings_do_not_mix_into_a_dataset(dataset: Path):
     with pytest.raises(CollectError, match="other values of frames, seed"):
         collect_episodes(small(dataset, seed=100, frames=4), progress=False)
-
-
-def test_a_full_disk_leaves_no_half_shard(tmp_path: Path):
-    def fill(path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space left"):
-        collect._write_complete(tmp_path / "shard_00000.npz", fill)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["episodes", "frames", "image_size", "shard_episodes"])
@@ -108,22 +109,30 @@ def test_counts_below_one_are_refused(tmp_path: Path, name: str):
         small(tmp_path, **{name: 0})
 
 
-_ENDLESS = """
-import sys
+_PROGRAM = """
+import resource, sys
 from pathlib import Path
 from jepa_sim.collect import CollectConfig, collect_episodes
 if __name__ == "__main__":
-    collect_episodes(CollectConfig(Path(sys.argv[1]), 400, 3, shard_episodes=2, image_size=32, workers=2))
+    episodes, workers, largest_file = map(int, sys.argv[2:])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+    collect_episodes(CollectConfig(Path(sys.argv[1]), episodes, 3, shard_episodes=2, image_size=32, workers=workers))
 """
+
+
+def program(folder: Path, *arguments: object) -> list[str]:
+    """The command of a collection in a process of its own."""
+    script = folder / "collection.py"
+    script.write_text(_PROGRAM)
+    return [sys.executable, str(script), *map(str, arguments)]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_collection_goes_on_where_it_was(dataset: Path, tmp_path: Path, how: signal.Signals):
-    script, out = tmp_path / "endless.py", tmp_path / "data"
-    script.write_text(_ENDLESS)
-    with subprocess.Popen([sys.executable, str(script), str(out)], stderr=subprocess.PIPE) as process:
+    out = tmp_path / "data"
+    with subprocess.Popen(program(tmp_path, out, 400, 2, -1), stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 300
-        while not all((out / f"shard_0000{index}.npz").exists() for index in (0, 1)):
+        while not all((out / file_of(index)).exists() for index in (0, 1)):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
         workers = psutil.Process(process.pid).children(recursive=True)
@@ -131,9 +140,19 @@ def test_an_interrupted_collection_goes_on_where_it_was(dataset: Path, tmp_path:
         assert process.wait(300) != 0
     _, left = psutil.wait_procs(workers, timeout=300)
     assert not left, "no worker outlives what started it"
-    made = sorted(out.glob("shard_*.npz"))
+    made = sorted((out / file_of(0)).parent.glob("file-*"))
     assert 2 <= len(made) < 200
-    assert [path.name for path in made[:2]] == ["shard_00000.npz", "shard_00001.npz"]
     collect_episodes(small(out), progress=False)
-    expected = contents(dataset)
-    assert_same({name: array for name, array in contents(out).items() if name in expected}, expected)
+    found, expected = contents(out), contents(dataset)
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_a_full_disk_leaves_no_half_shard(dataset: Path, tmp_path: Path):
+    out = tmp_path / "data"
+    # No file may become larger than this: the settings fit, a shard's files do not.
+    ended = subprocess.run(program(tmp_path, out, 4, 1, 5000), capture_output=True, text=True, timeout=300)
+    assert ended.returncode != 0
+    assert "too large" in ended.stderr.lower(), ended.stderr
+    assert contents(out) == {}
+    collect_episodes(small(out), progress=False)
+    assert contents(out) == contents(dataset)

@@ -1,0 +1,162 @@
+"""LeRobot datasets as arrays of equally long episodes, decoded once and kept beside the dataset.
+
+Frames are taken at our control rate. Episodes of unequal length (DROID and other recordings) are cut into windows.
+The decoded images are a memory-mapped file: data sets that are larger than the memory train too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from jepa_world_model.data.episodes import STATE_DIM, DatasetError, EpisodeArrays
+from jepa_world_model.data.lerobot import STATE, LeRobotDataset
+from jepa_world_model.poses import difference
+from jepa_world_model.preprocess import resize_and_crop
+
+DECODED_FOLDER = ".decoded"
+WINDOW_FRAMES = 24
+"""Length of the windows that episodes of unequal length are cut into."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """``frames`` frames of an episode from ``start`` on, ``stride`` stored frames apart."""
+
+    episode: int
+    start: int
+    stride: int
+    frames: int
+
+    @property
+    def rows(self) -> slice:
+        """The stored frames."""
+        return slice(self.start, self.start + (self.frames - 1) * self.stride + 1, self.stride)
+
+
+def load_lerobot_episodes(folder: Path, image_size: int = 0, camera: str = "", rate_hz: float = 4.0) -> EpisodeArrays:
+    """Episodes of a dataset whose states are end-effector poses with the gripper's closedness.
+
+    Args:
+        folder: the dataset's.
+        image_size: side of the square images; 0 keeps square ones as they are.
+        camera: which one; empty takes the first.
+        rate_hz: about how many frames per second to keep.
+
+    Raises:
+        DatasetError: states of another kind, images that are not square, or no episode that is long enough.
+        LeRobotError: the dataset is damaged.
+    """
+    dataset = LeRobotDataset(folder)
+    camera = _chosen_camera(dataset, camera)
+    size = image_size or _stored_size(dataset, camera)
+    windows = _windows(dataset, rate_hz)
+    states = np.stack([_states(dataset, window) for window in windows])
+    if not np.isfinite(states).all():
+        raise DatasetError(f"{folder}: {STATE} is not finite everywhere; leave the broken episodes out")
+    images = _decoded(dataset, camera, size, windows)
+    return EpisodeArrays(images, states, difference(states[:, :-1], states[:, 1:]).astype(np.float32))
+
+
+def _chosen_camera(dataset: LeRobotDataset, camera: str) -> str:
+    names = list(dataset.cameras)
+    if not names or (camera and camera not in names):
+        raise DatasetError(
+            f"{dataset.folder}: expected camera {camera or 'images'}, it has {', '.join(names) or 'none'}"
+        )
+    return camera or names[0]
+
+
+def _stored_size(dataset: LeRobotDataset, camera: str) -> int:
+    height, width = dataset.cameras[camera]
+    if height != width:
+        raise DatasetError(
+            f"{dataset.folder}: {camera} is {width} x {height}, not square; say --image-size, to scale its short side"
+            " to it and cut the middle"
+        )
+    return height
+
+
+def _windows(dataset: LeRobotDataset, rate_hz: float) -> list[Window]:
+    """The frames to use, in the order of the episodes."""
+    stride = max(1, round(dataset.fps / rate_hz))
+    lengths = [1 + (record.length - 1) // stride for record in dataset.episodes]
+    frames = lengths[0] if len(set(lengths)) == 1 else WINDOW_FRAMES
+    windows = [
+        Window(episode, first * stride, stride, frames)
+        for episode, length in enumerate(lengths)
+        for first in range(0, length - frames + 1, frames)
+    ]
+    if not windows or frames < 2:
+        raise DatasetError(f"{dataset.folder}: no episode has {max(2, frames)} frames at {rate_hz} frames per second")
+    return windows
+
+
+def _states(dataset: LeRobotDataset, window: Window) -> NDArray[np.float32]:
+    feature = dataset.features.get(STATE)
+    if feature is None or feature.shape != (STATE_DIM,):
+        shape = "none" if feature is None else list(feature.shape)
+        raise DatasetError(
+            f"{dataset.folder}: expected {STATE} of shape [{STATE_DIM}] (x, y, z in m, roll, pitch, yaw in rad,"
+            f" closedness 0 to 1, in the robot's base frame), got {shape}; convert the dataset first"
+        )
+    return dataset.columns(window.episode, [STATE])[STATE][window.rows].astype(np.float32)
+
+
+def _decoded(dataset: LeRobotDataset, camera: str, size: int, windows: list[Window]) -> NDArray[np.uint8]:
+    """Images ``[windows, frames, size, size, 3]``, from the file of an earlier call where there is one."""
+    shape = (len(windows), windows[0].frames, size, size, 3)
+    folder = dataset.folder / DECODED_FOLDER
+    path = folder / f"{_fingerprint(dataset, camera, windows)}-{size}.npy"
+    folder.mkdir(exist_ok=True)
+    with _locked(folder / "lock"):
+        if not path.exists():
+            _decode_to(path, dataset, camera, windows, shape)
+    return np.load(path, mmap_mode="r")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time: those that train together start at the same moment."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _decode_to(path: Path, dataset: LeRobotDataset, camera: str, windows: list[Window], shape: tuple[int, ...]) -> None:
+    temporary = path.with_name(f".{path.name}")
+    try:
+        out = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        with temporary.open("rb+") as file:
+            # A full disk would otherwise end the process by a signal at some write to the mapped memory.
+            os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
+        for row, window in enumerate(tqdm(windows, desc="decode", unit="episode", mininterval=2.0)):
+            for frame, picture in enumerate(_pictures(dataset, camera, window)):
+                out[row, frame] = resize_and_crop(picture, shape[-2], shape[-2])
+        out.flush()
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _pictures(dataset: LeRobotDataset, camera: str, window: Window) -> Iterator[NDArray[np.uint8]]:
+    pictures = dataset.pictures(window.episode, camera, window.rows.start, window.rows.stop)
+    return (picture for number, picture in enumerate(pictures) if number % window.stride == 0)
+
+
+def _fingerprint(dataset: LeRobotDataset, camera: str, windows: list[Window]) -> str:
+    """Changes with the dataset's files, so that decoded images of an older one are not taken."""
+    digest = hashlib.sha256(repr((camera, windows)).encode())
+    for path in sorted({record.videos[camera][0] if record.videos else record.data for record in dataset.episodes}):
+        information = path.stat()
+        digest.update(repr((path.name, information.st_size, information.st_mtime_ns)).encode())
+    return digest.hexdigest()[:16]
