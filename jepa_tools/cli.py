@@ -14,6 +14,8 @@ from typing import Any, get_type_hints
 
 import tyro
 
+from jepa_tools.config_file import CONFIG_OPTION, with_config_file
+
 TRACEBACK_VARIABLE = "JEPA_TRACEBACK"
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -56,8 +58,12 @@ COMMANDS = (
     Command("pretrain", "jepa_world_model.training.pretrain", "pretrain", "train an encoder on episodes"),
     Command("train", "jepa_world_model.training.train", "train", "train a predictor on a frozen encoder"),
     Command("sim-eval", "jepa_tools.sim_eval", "sim_eval", "measure success on the simulated table"),
+    Command("bag-eval", "jepa_tools.bag_eval.command", "bag_eval", "measure a model on recorded bags"),
+    Command("envelope", "jepa_tools.envelope", "envelope", "record what the planner's motion asks of the joints"),
     Command("record", "jepa_tools.recorder", "record", "record topics to a bag"),
-    Command("convert", "jepa_tools.convert", "convert", "convert official checkpoints to this package's format"),
+    Command("convert", "jepa_tools.convert", "convert", "convert checkpoints, bags and LeRobot datasets"),
+    Command("calibrate", "jepa_tools.calibrate", "calibrate", "find out how the camera stands, from small moves"),
+    Command("doctor", "jepa_tools.doctor", "doctor", "look at the installation and at what runs, and say what to do"),
     Command("bench", "jepa_tools.bench", "bench", "time planning and encoding"),
 )
 
@@ -97,7 +103,10 @@ def _run(command: Command, arguments: list[str]) -> int:
 def _call(command: Command, arguments: list[str]) -> int:
     function = command.load()
     configuration = tyro.cli(
-        configuration_type(function), args=arguments, prog=f"jepa {command.name}", description=command.summary
+        configuration_type(function),
+        args=with_config_file(arguments),
+        prog=f"jepa {command.name}",
+        description=f"{command.summary}. {CONFIG_OPTION} FILE takes options from a YAML file.",
     )
     result = function(configuration)
     if isinstance(result, int):

@@ -1,4 +1,4 @@
-"""``jepa bench``: how fast planning, encoding and the encoder node are on this machine."""
+"""``jepa bench``: how fast planning, encoding, the encoder node and training are on this machine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from tyro.conf import subcommand
 from jepa_tools.bench.encode import EncodeBench, bench_encode
 from jepa_tools.bench.node import NodeBench, bench_node
 from jepa_tools.bench.plan import PlanBench, bench_plan
+from jepa_tools.bench.train import TrainBench, bench_train
 
 BenchConfig = (
     Annotated[PlanBench, subcommand("plan")]
     | Annotated[EncodeBench, subcommand("encode")]
     | Annotated[NodeBench, subcommand("node")]
+    | Annotated[TrainBench, subcommand("train")]
 )
 
 
@@ -24,4 +26,6 @@ def bench(config: BenchConfig) -> Path:
         return bench_plan(config)
     if isinstance(config, EncodeBench):
         return bench_encode(config)
+    if isinstance(config, TrainBench):
+        return bench_train(config)
     return bench_node(config)

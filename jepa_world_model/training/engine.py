@@ -34,7 +34,11 @@ class Objective(Protocol[Batch]):
 
     @property
     def module(self) -> nn.Module:
-        """Everything with weights, including those that are not trained; its state dict is the run's."""
+        """What gives the losses, with everything that is trained."""
+
+    @property
+    def kept(self) -> nn.Module:
+        """What a run's state holds: ``module``, or the part of it with weights, trained or not."""
 
     def batch(self, step: int, part: Part) -> Batch:
         """This process's share of the batch of ``step``, on the CPU; called from another thread, ahead of time."""
@@ -75,8 +79,7 @@ class Engine:
         Raises:
             TrainingError: the folder holds a run of another length.
         """
-        precision = "bf16" if config.precision == "bf16" else "no"
-        self._accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+        self._accelerator = Accelerator(cpu=device == "cpu")
         self._objective, self._config, self._folder = objective, config, Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self.step, self._bad_steps = 0, 0
@@ -128,7 +131,7 @@ class Engine:
         generators = gather_object([_generators(self.device)])
         if self.is_main:
             state = {
-                "module": self._objective.module.state_dict(),
+                "module": self._objective.kept.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "step": self.step,
                 "steps": self._config.steps,
@@ -146,7 +149,7 @@ class Engine:
                 f"{self.state_path} belongs to a run of {state['steps']} steps, this one asks for"
                 f" {self._config.steps}; give the same number or another output folder"
             )
-        self._objective.module.load_state_dict(state["module"])
+        self._objective.kept.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
         generators = state.get("generators", ())
@@ -156,7 +159,9 @@ class Engine:
     def _advance(self, batch: Any) -> dict[str, Tensor]:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate_at(self._config, self.step)
-        losses = self._objective.losses(self._module, batch, self.device)
+        # Not accelerate's own mixed precision, which all runs of a process would have to share.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
+            losses = self._objective.losses(self._module, batch, self.device)
         self._optimizer.zero_grad(set_to_none=True)
         self._accelerator.backward(losses["loss"])
         norm = self._accelerator.clip_grad_norm_(self._module.parameters(), self._config.clip_norm)

@@ -57,8 +57,14 @@ class TokenMask:
 
 
 def draw_mask(config: MaskConfig, grid: Grid, batch: int, generator: np.random.Generator) -> TokenMask:
-    """A mask per clip; all keep as many tokens as the one that keeps fewest, the rest neither seen nor predicted."""
+    """A mask per clip; all keep as many tokens as the one that keeps fewest, the rest neither seen nor predicted.
+
+    Raises:
+        ValueError: a picture of a single patch.
+    """
     frames, height, width = grid
+    if height * width < 2:
+        raise ValueError(f"expected a picture of at least two patches, got {height} x {width}; take larger images")
     hidden = [_hidden_patches(config, height, width, generator) for _ in range(batch)]
     contexts = [_through_time(~patches, frames, generator) for patches in hidden]
     targets = [_through_time(patches, frames, generator) for patches in hidden]

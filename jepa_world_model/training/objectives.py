@@ -59,6 +59,11 @@ class JointObjective:
         """The model."""
         return self._model
 
+    @property
+    def kept(self) -> nn.Module:
+        """The model."""
+        return self._model
+
     def batch(self, step: int, part: Part) -> JointStep:
         """This process's clips, with states and actions standardised."""
         clips = self._sampler.clips(step, part.rows(self._clips.batch))
@@ -110,6 +115,11 @@ class VJepaObjective:
 
     @property
     def module(self) -> nn.Module:
+        """The model."""
+        return self._model
+
+    @property
+    def kept(self) -> nn.Module:
         """The model."""
         return self._model
 

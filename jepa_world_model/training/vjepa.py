@@ -107,6 +107,7 @@ class VJepaModel(nn.Module):
         self.target_encoder = copy.deepcopy(encoder).requires_grad_(False).eval()
         self.predictor = MaskedPredictor(_predictor_config(encoder, config)) if predictor is None else predictor
         features, outputs = encoder.config.embed_dim * self._levels, config.projection_dim
+        self.projection: nn.Linear | None
         self.projection = nn.Linear(features, outputs, bias=False) if config.regularized else None
 
     @property

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_data import make_episodes, save_episodes
 
-from jepa_world_model.data.episodes import ClipSampler, DatasetError, EpisodeArrays, load_episodes
+from jepa_world_model.data.episodes import ClipSampler, DatasetError, load_episodes
 from jepa_world_model.training.engine import Engine
 from jepa_world_model.training.joint import JointConfig
 from jepa_world_model.training.loop import LoopConfig, learning_rate_at
@@ -20,33 +21,12 @@ from jepa_world_model.training.sigreg import random_directions, sigreg
 from jepa_world_model.training.train import PredictorShape, TrainConfig, train
 from jepa_world_model.world_model import WorldModel
 
-SIZE, FRAMES, EPISODES = 32, 6, 8
-
-
-def make_episodes(seed: int) -> EpisodeArrays:
-    """Episodes of a bright square whose place in the picture is the state's x and y."""
-    generator = np.random.default_rng(seed)
-    images = np.full((EPISODES, FRAMES, SIZE, SIZE, 3), 30, np.uint8)
-    states = np.zeros((EPISODES, FRAMES, 7), np.float32)
-    states[..., :2] = generator.uniform(0.0, 0.5, (EPISODES, FRAMES, 2))
-    for episode, frame in np.ndindex(EPISODES, FRAMES):
-        row, column = (states[episode, frame, :2] * 48).astype(int)
-        images[episode, frame, row : row + 8, column : column + 8] = 220
-    return EpisodeArrays(images, states, np.diff(states, axis=1))
+SIZE = 32
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("episodes")
-    for index in range(2):
-        episodes = make_episodes(index)
-        np.savez(
-            folder / f"shard_{index:05d}.npz",
-            images=episodes.images,
-            states=episodes.states,
-            actions=episodes.actions,
-        )
-    return folder
+    return save_episodes(tmp_path_factory.mktemp("episodes"))
 
 
 def test_sigreg_tells_a_gaussian_from_a_collapsed_batch() -> None:
