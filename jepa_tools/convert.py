@@ -1,15 +1,132 @@
-"""``jepa convert SOURCE TARGET``: official checkpoints become checkpoints of this package."""
+"""`jepa convert SOURCE... TARGET`: checkpoints, bags and LeRobot datasets, told apart by what the source is."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from jepa_tools.conversion.columns import Storage
 from jepa_world_model.convert import ConvertConfig
 from jepa_world_model.convert import convert as convert_checkpoint
 
+Kind = Literal["auto", "checkpoint", "lerobot", "bag", "episodes"]
 
-def convert(config: ConvertConfig) -> None:
-    """Convert, and print what was written and what was left out.
+
+@dataclass(frozen=True)
+class ConvertRequest:
+    """Converts official checkpoints to this package's, bags to LeRobot datasets and back, and other datasets to ours.
+
+    Nothing is overwritten, and nothing half-written is left.
+
+    Attributes:
+        paths: what to convert, and last the target. Sources: an official .pt, a Hugging Face safetensors file or its
+            folder; bags or folders of bags; one LeRobot dataset.
+        to: "auto" makes a dataset of bags, a bag of a dataset, and else a checkpoint; "episodes" makes training
+            episodes of another lab's dataset, such as DROID.
+        model: of a checkpoint: which released model it is, when the file name does not tell, such as vitg-384.
+        config: of a checkpoint: JSON file with the shapes, when it is no released model.
+        dtype: of a checkpoint: type of the stored weights; "keep" leaves them as they are.
+        settings: of bags: YAML file that names topics and robot where they cannot be guessed.
+        rate_hz: of bags and episodes: frames per second to keep.
+        storage: of datasets: "lossless" video, "png" pictures in the tables, or "av1" video, small and lossy.
+        task: of bags: what the robot was told.
+        camera: of datasets: name of the camera, where there are several.
+        state_columns: of episodes: columns with x, y, z, roll, pitch, yaw, closedness, if not observation.state.
+        image_size: of episodes: side of the square pictures, pixels.
+        bag_per_episode: of a dataset that becomes bags: a folder with one for each episode.
+    """
+
+    paths: Positional[tuple[Path, ...]]
+    to: Kind = "auto"
+    model: str = ""
+    config: Path | None = None
+    dtype: Literal["keep", "float32", "bfloat16", "float16"] = "keep"
+    settings: Path | None = None
+    rate_hz: float = 4.0
+    storage: Storage = "lossless"
+    task: str = ""
+    camera: str = ""
+    state_columns: tuple[str, ...] = ()
+    image_size: int = 256
+    bag_per_episode: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.paths) < 2:
+            raise ValueError("expected at least a source and a target")
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """All paths but the last."""
+        return self.paths[:-1]
+
+    @property
+    def target(self) -> Path:
+        """The last path."""
+        return self.paths[-1]
+
+
+def convert(config: ConvertRequest) -> None:
+    """Converts, and prints what was written and what was left out.
 
     Raises:
         ValueError: the source cannot be converted; the message says why.
+        FileExistsError: the target exists.
     """
-    print(convert_checkpoint(config))
+    kind = _kind(config)
+    if kind == "lerobot":
+        _from_bags(config)
+        return
+    if len(config.sources) != 1:
+        raise ValueError(f"expected one source and a target, got {len(config.sources)} sources")
+    source = config.sources[0]
+    if kind == "bag":
+        _to_bag(source, config)
+    elif kind == "episodes":
+        _to_episodes(source, config)
+    else:
+        print(convert_checkpoint(ConvertConfig(source, config.target, config.model, config.config, config.dtype)))
+
+
+def _kind(config: ConvertRequest) -> Kind:
+    if config.to != "auto":
+        return config.to
+    source = config.sources[0]
+    if (source / "meta" / "info.json").exists():
+        return "bag"
+    is_bag = source.suffix in (".mcap", ".db3") or (source.is_dir() and any(source.rglob("metadata.yaml")))
+    return "lerobot" if is_bag else "checkpoint"
+
+
+def _from_bags(config: ConvertRequest) -> None:
+    # The libraries for bags and videos are not needed for checkpoints.
+    from jepa_tools.bags import find_bags, load_settings
+    from jepa_tools.conversion.bag_to_dataset import BagConversion, convert_bags
+    from jepa_tools.conversion.validation import validate_dataset
+
+    conversion = BagConversion(config.rate_hz, config.storage, config.task)
+    convert_bags(find_bags(config.sources), config.target, load_settings(config.settings), conversion)
+    print(validate_dataset(config.target))
+
+
+def _to_bag(source: Path, config: ConvertRequest) -> None:
+    from jepa_tools.bags import load_settings
+    from jepa_tools.conversion.dataset_to_bag import convert_dataset
+
+    convert_dataset(source, config.target, load_settings(config.settings), config.camera, config.bag_per_episode)
+    print(config.target)
+
+
+def _to_episodes(source: Path, config: ConvertRequest) -> None:
+    from jepa_tools.conversion.dataset_to_episodes import EpisodeConversion, convert_to_episodes
+    from jepa_tools.conversion.validation import validate_dataset
+
+    conversion = EpisodeConversion(
+        config.rate_hz, config.camera, config.state_columns, config.image_size, config.storage
+    )
+    left_out = convert_to_episodes(source, config.target, conversion)
+    if left_out:
+        print(f"{left_out} episodes left out: shorter than two frames at {config.rate_hz:g} Hz")
+    print(validate_dataset(config.target))

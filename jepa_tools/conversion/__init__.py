@@ -1,0 +1,1 @@
+"""Between bags, LeRobot datasets and training episodes: `jepa convert`."""

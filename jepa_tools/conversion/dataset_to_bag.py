@@ -1,0 +1,186 @@
+"""A LeRobot dataset becomes bags that read like recordings."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from tqdm import tqdm
+
+from jepa_tools.bag_writer import BagExistsError, BagWriter
+from jepa_tools.bags import BagSettings
+from jepa_tools.bags.resampling import NANOSECONDS
+from jepa_tools.bags.topics import IMAGE, JOINT_STATE, POSE, STRING
+from jepa_tools.conversion.columns import JOINTS, POSE_NAMES, ROBOT_DESCRIPTION, STAMP
+from jepa_tools.message_types import MessageTypes
+from jepa_world_model.data.lerobot import STATE, LeRobotDataset, LeRobotError
+
+PAUSE = 2 * NANOSECONDS
+"""Between episodes without stamps of their own, so that readers tell them apart."""
+
+IMAGE_TOPIC, JOINT_TOPIC, POSE_TOPIC, DESCRIPTION_TOPIC = "/image", "/joint_states", "/tool_pose", "/robot_description"
+Stamps = NDArray[np.int64]
+
+
+def convert_dataset(
+    source: Path, target: Path, settings: BagSettings, camera: str = "", bag_per_episode: bool = False
+) -> None:
+    """Writes one bag, or a folder with a bag per episode; it is there whole or not at all.
+
+    Raises:
+        LeRobotError: the dataset is damaged, or holds no end-effector states or no such camera.
+        FileExistsError: `target` exists.
+    """
+    dataset = LeRobotDataset(source)
+    camera = chosen_camera(dataset, camera)
+    check_states(dataset)
+    stamps = _stamps(dataset)
+    episodes = range(len(dataset))
+    if not bag_per_episode:
+        _check_order(dataset, stamps)
+        _write_bag(target, dataset, camera, stamps, episodes, settings)
+        return
+    if target.exists():
+        raise BagExistsError(f"{target} exists already: remove it or choose another name")
+    partial = target.parent / f".{target.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    for episode in episodes:
+        _write_bag(partial / f"episode_{episode:06d}", dataset, camera, stamps, [episode], settings)
+    partial.replace(target)
+
+
+def chosen_camera(dataset: LeRobotDataset, camera: str) -> str:
+    """The camera of that name, or the only one."""
+    names = list(dataset.cameras)
+    if camera in names:
+        return camera
+    if camera or len(names) != 1:
+        raise LeRobotError(f"{dataset.folder}: expected {camera or 'one camera'}, it has {', '.join(names) or 'none'}")
+    return names[0]
+
+
+def check_states(dataset: LeRobotDataset) -> None:
+    """Raises LeRobotError unless the states are end-effector poses with the gripper's closedness."""
+    feature = dataset.features.get(STATE)
+    if feature is None or feature.shape != (len(POSE_NAMES),) or feature.names not in (None, POSE_NAMES):
+        got = "none" if feature is None else f"{list(feature.shape)} {', '.join(feature.names or ())}"
+        raise LeRobotError(
+            f"{dataset.folder}: expected {STATE} with {', '.join(POSE_NAMES)}, got {got}: "
+            "convert it with `--to episodes --state-columns ...` first"
+        )
+
+
+def _stamps(dataset: LeRobotDataset) -> list[Stamps]:
+    """Stamps of each episode's frames, ns: the recorded ones, or ones that count frames."""
+    if STAMP in dataset.features:
+        return [dataset.columns(episode, [STAMP])[STAMP] for episode in range(len(dataset))]
+    stamps, start = [], NANOSECONDS  # a stamp of zero counts as none
+    for record in dataset.episodes:
+        stamps.append(start + np.rint(np.arange(record.length) * NANOSECONDS / dataset.fps).astype(np.int64))
+        start = int(stamps[-1][-1]) + PAUSE
+    return stamps
+
+
+def _check_order(dataset: LeRobotDataset, stamps: Sequence[Stamps]) -> None:
+    for number, (before, after) in enumerate(pairwise(stamps)):
+        if after[0] <= before[-1]:
+            raise LeRobotError(
+                f"{dataset.folder}: episode {number + 1} begins before the one before it ended: they come from clocks "
+                "that were reset; ask for --bag-per-episode"
+            )
+
+
+def _write_bag(
+    path: Path,
+    dataset: LeRobotDataset,
+    camera: str,
+    stamps: Sequence[Stamps],
+    episodes: Sequence[int],
+    settings: BagSettings,
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"source": dataset.folder.name, "episodes": str(len(episodes))}
+    with BagWriter(path, types := MessageTypes(), metadata) as writer:
+        messages = _Messages(writer, types, settings)
+        urdf = str(dataset.information.get(ROBOT_DESCRIPTION, ""))
+        if urdf:
+            messages.describe_robot(urdf, int(stamps[episodes[0]][0]))
+        for episode in tqdm(episodes, desc="convert", unit="episode", disable=None):
+            names = [name for name in (STATE, JOINTS) if name in dataset.features]
+            columns = dataset.columns(episode, names)
+            joints = columns.get(JOINTS) if urdf else None
+            pictures = dataset.pictures(episode, camera)
+            for row, (stamp, picture) in enumerate(zip(stamps[episode].tolist(), pictures, strict=True)):
+                messages.write_state(stamp, columns[STATE][row], None if joints is None else joints[row])
+                messages.write_picture(stamp, picture)
+
+
+@dataclass
+class _Messages:
+    """Writes messages of the few types that a bag for the world model needs."""
+
+    writer: BagWriter
+    types: MessageTypes
+    settings: BagSettings
+    known: set[str] = field(default_factory=set)
+
+    def describe_robot(self, urdf: str, stamp: int) -> None:
+        self._write(DESCRIPTION_TOPIC, STRING, stamp, data=urdf)
+
+    def write_state(self, stamp: int, state: NDArray[np.float64], joints: NDArray[np.float64] | None) -> None:
+        """Joint positions, or the tool's pose where they are not known; and the fingers."""
+        fingers = np.full(len(self.settings.finger_joints), (1.0 - state[6]) * self.settings.finger_travel)
+        names, positions = [*self.settings.finger_joints], fingers
+        if joints is None:
+            self._write(POSE_TOPIC, POSE, stamp, header=self._header(stamp), pose=self._pose(state))
+        else:
+            names, positions = [*self.settings.arm_joints, *names], np.concatenate([joints, fingers])
+        empty = np.zeros(0)
+        header = self._header(stamp)
+        self._write(
+            JOINT_TOPIC, JOINT_STATE, stamp, header=header, name=names, position=positions, velocity=empty, effort=empty
+        )
+
+    def write_picture(self, stamp: int, picture: NDArray[np.uint8]) -> None:
+        height, width, _ = picture.shape
+        self._write(
+            IMAGE_TOPIC,
+            IMAGE,
+            stamp,
+            header=self._header(stamp),
+            height=height,
+            width=width,
+            encoding="rgb8",
+            is_bigendian=0,
+            step=3 * width,
+            data=picture.reshape(-1),
+        )
+
+    def _write(self, topic: str, kind: str, stamp: int, **fields: Any) -> None:
+        if topic not in self.known:
+            self.writer.add_topic(topic, kind)
+            self.known.add(topic)
+        data = self.types.store.serialize_cdr(self._new(kind, **fields), kind)
+        self.writer.write(topic, bytes(data), stamp)
+
+    def _new(self, kind: str, **fields: Any) -> Any:
+        self.types.require(kind)
+        return self.types.store.types[kind](**fields)
+
+    def _header(self, stamp: int) -> Any:
+        seconds, nanoseconds = divmod(stamp, NANOSECONDS)
+        time = self._new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
+        return self._new("std_msgs/msg/Header", stamp=time, frame_id=self.settings.base_link)
+
+    def _pose(self, state: NDArray[np.float64]) -> Any:
+        x, y, z, w = Rotation.from_euler("xyz", state[3:6]).as_quat()
+        position = self._new("geometry_msgs/msg/Point", x=state[0], y=state[1], z=state[2])
+        turn = self._new("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w)
+        return self._new("geometry_msgs/msg/Pose", position=position, orientation=turn)
