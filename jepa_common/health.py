@@ -47,12 +47,18 @@ class HealthMonitor:
         self._error_count = 0
         self._error_message = ""
         self._error_time = float("-inf")
+        self._measured: dict[str, float] = {}
 
     def succeeded(self, seconds: float) -> None:
         """Counts one piece of work that took `seconds`."""
         with self._lock:
             self._successes.append((self._clock(), seconds))
             self._count += 1
+
+    def measured(self, name: str, value: float) -> None:
+        """Reports the latest `value` under `name` from now on."""
+        with self._lock:
+            self._measured[name] = value
 
     def failed(self, message: str) -> None:
         """Remembers what went wrong."""
@@ -70,6 +76,7 @@ class HealthMonitor:
                 "count": str(self._count),
                 "errors": str(self._error_count),
                 "last_error": self._error_message,
+                **{name: f"{value:.4g}" for name, value in self._measured.items()},
             }
             if now - self._error_time < self._error_seconds:
                 return Report(Level.WARN, self._error_message, values)

@@ -135,6 +135,7 @@ class PredictorNode(ManagedNode[PredictorParameters]):
             response.surprise = scores.surprise
             response.seconds = scores.seconds
             self.health.succeeded(scores.seconds)
+            self.health.measured("surprise", scores.surprise)
 
         response.surprise = response.current_energy = float("nan")
         await self._answer(response, score)

@@ -46,3 +46,11 @@ def test_an_error_is_a_warning_for_a_while_and_stays_in_the_values(clock):
     assert report.level == Level.OK
     assert report.values["last_error"] == "the image is empty"
     assert report.values["errors"] == "1"
+
+
+def test_a_measured_value_is_reported_until_the_next_one():
+    health = HealthMonitor()
+    assert "surprise" not in health.report().values
+    health.measured("surprise", 0.25)
+    health.measured("surprise", 0.125)
+    assert health.report().values["surprise"] == "0.125"
