@@ -1,8 +1,8 @@
 """`jepa calibrate`: finds out how the camera stands from small moves, so that planned actions can be turned by it.
 
 On a robot (or the simulator) that runs, the planner does it through its service `~/calibrate`: its safety filter
-watches over the moves. Without ROS, `--simulate` does the same on a simulated table in this process, and `--evaluate` measures
-what it is worth when the simulated camera stands elsewhere.
+watches over the moves. Without ROS, `--simulate` does the same on a simulated table in this process, and `--evaluate`
+measures what it is worth when the simulated camera stands elsewhere.
 """
 
 from __future__ import annotations

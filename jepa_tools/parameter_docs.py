@@ -24,9 +24,9 @@ _INTRODUCTION = """\
 
 Every node declares its parameters with description, range and choices; `ros2 param describe /planner solver.samples`
 shows them while it runs. Deployments set them in one YAML file: `config/sim.yaml`, `config/robot.yaml`, or your own
-with `params_file:=FILE`. Launch arguments count before the file. `ros2 param set` changes those marked *live* while the node
-runs; all others can be set while the node is unconfigured. Every node also has `use_sim_time`, and every lifecycle node
-`autostart`.
+with `params_file:=FILE`. Launch arguments count before the file. `ros2 param set` changes those marked *live* while the
+node runs; all others can be set while the node is unconfigured. Every node also has `use_sim_time`, and every lifecycle
+node `autostart`.
 """
 
 

@@ -193,7 +193,8 @@ class GraphExaminer:
             picture = seen.images[-1][1]
             yield from judge_picture(picture.width, picture.height, picture.encoding, self._image_size)
         yield from judge_stream(
-            self._topic("joint_states"), self._stream(seen.joint_states), LEAST_JOINT_STATES_HZ, OLDEST_JOINT_STATE_SECONDS,
+            self._topic("joint_states"), self._stream(seen.joint_states), LEAST_JOINT_STATES_HZ,
+            OLDEST_JOINT_STATE_SECONDS,
             "set the rate of the arm's driver or joint_state_broadcaster",
         )  # fmt: skip
         yield from self._judge_robot()
