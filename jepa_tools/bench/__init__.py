@@ -1,4 +1,4 @@
-"""``jepa bench``: how fast planning, encoding, the encoder node and training are on this machine."""
+"""``jepa bench``: how fast planning, encoding, the nodes, training and bags are on this machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import subcommand
 
+from jepa_tools.bench.bags import BagsBench, bench_bags
 from jepa_tools.bench.encode import EncodeBench, bench_encode
 from jepa_tools.bench.node import NodeBench, bench_node
 from jepa_tools.bench.plan import PlanBench, bench_plan
@@ -17,6 +18,7 @@ BenchConfig = (
     | Annotated[EncodeBench, subcommand("encode")]
     | Annotated[NodeBench, subcommand("node")]
     | Annotated[TrainBench, subcommand("train")]
+    | Annotated[BagsBench, subcommand("bags")]
 )
 
 
@@ -28,4 +30,6 @@ def bench(config: BenchConfig) -> Path:
         return bench_encode(config)
     if isinstance(config, TrainBench):
         return bench_train(config)
+    if isinstance(config, BagsBench):
+        return bench_bags(config)
     return bench_node(config)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from jepa_tools.bag_writer import BagExistsError, BagWriter
 from jepa_tools.bags import BagSettings
 from jepa_tools.bags.resampling import NANOSECONDS
-from jepa_tools.bags.topics import IMAGE, JOINT_STATE, POSE, STRING
+from jepa_tools.conversion.bag_messages import BagMessages
 from jepa_tools.conversion.columns import JOINTS, POSE_NAMES, ROBOT_DESCRIPTION, STAMP
 from jepa_tools.message_types import MessageTypes
 from jepa_world_model.data.lerobot import STATE, LeRobotDataset, LeRobotError
@@ -25,7 +22,6 @@ from jepa_world_model.data.lerobot import STATE, LeRobotDataset, LeRobotError
 PAUSE = 2 * NANOSECONDS
 """Between episodes without stamps of their own, so that readers tell them apart."""
 
-IMAGE_TOPIC, JOINT_TOPIC, POSE_TOPIC, DESCRIPTION_TOPIC = "/image", "/joint_states", "/tool_pose", "/robot_description"
 Stamps = NDArray[np.int64]
 
 
@@ -108,7 +104,7 @@ def _write_bag(
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"source": dataset.folder.name, "episodes": str(len(episodes))}
     with BagWriter(path, types := MessageTypes(), metadata) as writer:
-        messages = _Messages(writer, types, settings)
+        messages = BagMessages(writer, types, settings)
         urdf = str(dataset.information.get(ROBOT_DESCRIPTION, ""))
         if urdf:
             messages.describe_robot(urdf, int(stamps[episodes[0]][0]))
@@ -120,67 +116,3 @@ def _write_bag(
             for row, (stamp, picture) in enumerate(zip(stamps[episode].tolist(), pictures, strict=True)):
                 messages.write_state(stamp, columns[STATE][row], None if joints is None else joints[row])
                 messages.write_picture(stamp, picture)
-
-
-@dataclass
-class _Messages:
-    """Writes messages of the few types that a bag for the world model needs."""
-
-    writer: BagWriter
-    types: MessageTypes
-    settings: BagSettings
-    known: set[str] = field(default_factory=set)
-
-    def describe_robot(self, urdf: str, stamp: int) -> None:
-        self._write(DESCRIPTION_TOPIC, STRING, stamp, data=urdf)
-
-    def write_state(self, stamp: int, state: NDArray[np.float64], joints: NDArray[np.float64] | None) -> None:
-        """Joint positions, or the tool's pose where they are not known; and the fingers."""
-        fingers = np.full(len(self.settings.finger_joints), (1.0 - state[6]) * self.settings.finger_travel)
-        names, positions = [*self.settings.finger_joints], fingers
-        if joints is None:
-            self._write(POSE_TOPIC, POSE, stamp, header=self._header(stamp), pose=self._pose(state))
-        else:
-            names, positions = [*self.settings.arm_joints, *names], np.concatenate([joints, fingers])
-        empty = np.zeros(0)
-        header = self._header(stamp)
-        self._write(
-            JOINT_TOPIC, JOINT_STATE, stamp, header=header, name=names, position=positions, velocity=empty, effort=empty
-        )
-
-    def write_picture(self, stamp: int, picture: NDArray[np.uint8]) -> None:
-        height, width, _ = picture.shape
-        self._write(
-            IMAGE_TOPIC,
-            IMAGE,
-            stamp,
-            header=self._header(stamp),
-            height=height,
-            width=width,
-            encoding="rgb8",
-            is_bigendian=0,
-            step=3 * width,
-            data=picture.reshape(-1),
-        )
-
-    def _write(self, topic: str, kind: str, stamp: int, **fields: Any) -> None:
-        if topic not in self.known:
-            self.writer.add_topic(topic, kind)
-            self.known.add(topic)
-        data = self.types.store.serialize_cdr(self._new(kind, **fields), kind)
-        self.writer.write(topic, bytes(data), stamp)
-
-    def _new(self, kind: str, **fields: Any) -> Any:
-        self.types.require(kind)
-        return self.types.store.types[kind](**fields)
-
-    def _header(self, stamp: int) -> Any:
-        seconds, nanoseconds = divmod(stamp, NANOSECONDS)
-        time = self._new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
-        return self._new("std_msgs/msg/Header", stamp=time, frame_id=self.settings.base_link)
-
-    def _pose(self, state: NDArray[np.float64]) -> Any:
-        x, y, z, w = Rotation.from_euler("xyz", state[3:6]).as_quat()
-        position = self._new("geometry_msgs/msg/Point", x=state[0], y=state[1], z=state[2])
-        turn = self._new("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w)
-        return self._new("geometry_msgs/msg/Pose", position=position, orientation=turn)
