@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,13 +91,17 @@ class NpzStore:
     def write(self, shard: Shard, episodes: Sequence[Episode]) -> None:
         """See `EpisodeStore`."""
         states = np.stack([episode.states for episode in episodes])
-        arrays: dict[str, NDArray[Any]] = {
-            "images": np.stack([episode.images for episode in episodes]),
-            "states": states.astype(np.float32),
-            "actions": difference(states[:, :-1], states[:, 1:]).astype(np.float32),
-            "objects": np.stack([episode.objects for episode in episodes]),
-        }
-        write_complete(self.path(shard), lambda path: np.savez(path, **arrays))
+
+        def write(path: Path) -> None:
+            np.savez(
+                path,
+                images=np.stack([episode.images for episode in episodes]),
+                states=states.astype(np.float32),
+                actions=difference(states[:, :-1], states[:, 1:]).astype(np.float32),
+                objects=np.stack([episode.objects for episode in episodes]),
+            )
+
+        write_complete(self.path(shard), write)
 
     def finish(self) -> None:
         """Nothing is left to do."""

@@ -6,11 +6,8 @@ The decoded images are a memory-mapped file: data sets that are larger than the 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from jepa_world_model.data.array_file import array_file
 from jepa_world_model.data.episodes import STATE_DIM, DatasetError, EpisodeArrays
 from jepa_world_model.data.lerobot import STATE, LeRobotDataset
 from jepa_world_model.poses import difference
@@ -115,37 +113,14 @@ def _states(dataset: LeRobotDataset, window: Window) -> NDArray[np.float32]:
 def _decoded(dataset: LeRobotDataset, camera: str, size: int, windows: list[Window]) -> NDArray[np.uint8]:
     """Images ``[windows, frames, size, size, 3]``, from the file of an earlier call where there is one."""
     shape = (len(windows), windows[0].frames, size, size, 3)
-    folder = dataset.folder / DECODED_FOLDER
-    path = folder / f"{_fingerprint(dataset, camera, windows)}-{size}.npy"
-    folder.mkdir(exist_ok=True)
-    with _locked(folder / "lock"):
-        if not path.exists():
-            _decode_to(path, dataset, camera, windows, shape)
-    return np.load(path, mmap_mode="r")
+    path = dataset.folder / DECODED_FOLDER / f"{_fingerprint(dataset, camera, windows)}-{size}.npy"
 
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time: those that train together start at the same moment."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _decode_to(path: Path, dataset: LeRobotDataset, camera: str, windows: list[Window], shape: tuple[int, ...]) -> None:
-    temporary = path.with_name(f".{path.name}")
-    try:
-        out = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        with temporary.open("rb+") as file:
-            # A full disk would otherwise end the process by a signal at some write to the mapped memory.
-            os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
+    def fill(images: NDArray[np.uint8]) -> None:
         for row, window in enumerate(tqdm(windows, desc="decode", unit="episode", mininterval=2.0)):
             for frame, picture in enumerate(_pictures(dataset, camera, window)):
-                out[row, frame] = resize_and_crop(picture, shape[-2], shape[-2])
-        out.flush()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+                images[row, frame] = resize_and_crop(picture, size, size)
+
+    return array_file(path, shape, np.uint8, fill)
 
 
 def _pictures(dataset: LeRobotDataset, camera: str, window: Window) -> Iterator[NDArray[np.uint8]]:

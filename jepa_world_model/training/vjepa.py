@@ -138,7 +138,7 @@ class VJepaModel(nn.Module):
         for target, online in zip(self.target_encoder.parameters(), self.encoder.parameters(), strict=True):
             target.lerp_(online, 1.0 - self.config.ema)
 
-    def _encode(self, encoder: nn.Module, clips: Tensor, mask: Tensor | None) -> Tensor:
+    def _encode(self, encoder: VisionTransformer, clips: Tensor, mask: Tensor | None) -> Tensor:
         if not self.config.deep_supervision:
             return encoder(clips, mask)
         return torch.cat(encoder.intermediate(clips, masks=mask), dim=-1)

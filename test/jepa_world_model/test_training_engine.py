@@ -43,6 +43,7 @@ def run_config(folder: Path, out: Path, objective: str, steps: int = 30, save_ev
         monitor=MonitorConfig(every=0, frames=24, least_std=0.0, least_rank=0.0),
         loop=LoopConfig(steps=steps, warmup_steps=2, save_every=save_every, log_every=1),
         batch=4,
+        max_stride=2,
     )
 
 

@@ -1,0 +1,65 @@
+"""Latents of a frozen encoder: cached or fresh they are the same, and a cache never belongs to another encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import DIM, IMAGE_SIZE, TOKENS, tiny_encoder
+from training_data import EPISODES, FRAMES, make_episodes
+
+from jepa_world_model.training import frozen_latents
+from jepa_world_model.training.frozen_latents import (
+    CachedSource,
+    FreshSource,
+    StandardizedLatents,
+    measured_statistics,
+    open_latents,
+)
+
+CPU = torch.device("cpu")
+SOME = np.array([[0, 0], [3, 3]]), np.array([[1, 2], [0, 5]])
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    return make_episodes(0, IMAGE_SIZE)
+
+
+def test_the_cache_holds_what_the_encoder_says(episodes, tmp_path: Path) -> None:
+    cached = open_latents(tiny_encoder(), episodes, tmp_path, CPU, "always")
+    fresh = open_latents(tiny_encoder(), episodes, tmp_path, CPU, "never")
+    assert isinstance(cached, CachedSource) and isinstance(fresh, FreshSource)
+    assert fresh.read(*SOME).shape == (2, 2, TOKENS, DIM)
+    torch.testing.assert_close(cached.read(*SOME), fresh.read(*SOME), atol=2e-3, rtol=2e-3)
+
+
+def test_a_cache_is_read_again_but_not_for_other_weights(episodes, tmp_path: Path) -> None:
+    encoder = tiny_encoder()
+    for _ in range(2):
+        open_latents(encoder, episodes, tmp_path, CPU)
+    assert len(list(tmp_path.glob("latents-*.npy"))) == 1
+    with torch.no_grad():
+        encoder.norm.weight[0] += 1.0
+    open_latents(encoder, episodes, tmp_path, CPU)
+    assert len(list(tmp_path.glob("latents-*.npy"))) == 2
+
+
+def test_what_does_not_fit_is_not_cached(episodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen_latents.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    assert isinstance(open_latents(tiny_encoder(), episodes, tmp_path, CPU), FreshSource)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_latents_are_standardised_over_the_data(episodes, tmp_path: Path) -> None:
+    source = open_latents(tiny_encoder(), episodes, tmp_path, CPU)
+    latents = StandardizedLatents(source, episodes, measured_statistics(source, episodes, 10_000))
+    whole = latents.whole(10_000)
+    assert whole.shape == (EPISODES, FRAMES, TOKENS, DIM) and whole.dtype == torch.float16
+    assert float(whole.float().mean()) == pytest.approx(0.0, abs=1e-2)
+    assert latents.whole(2 * FRAMES + 1).shape[0] == 2
+    clip = latents[torch.tensor([[2]]), torch.tensor([[1, 3]])]
+    torch.testing.assert_close(clip[0], whole[2, [1, 3]].float(), atol=2e-2, rtol=1e-2)
