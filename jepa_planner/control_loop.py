@@ -20,7 +20,7 @@ from jepa_planner.goal_machine import ErrorCode, GoalMachine, GoalResult, State
 from jepa_planner.goals import GoalSequence, Outcome
 from jepa_planner.joint_history import JointHistory, JointSample
 from jepa_planner.kinematics import Kinematics
-from jepa_planner.mpc import Action, Mpc
+from jepa_planner.mpc import Action
 from jepa_planner.safety import ApprovedCommand, Observation
 from jepa_planner.solvers.base import SolverError
 
@@ -67,13 +67,29 @@ class ControlLoopConfig:
     dry_run: bool = False
 
 
+class Stepper(Protocol):
+    """What decides on actions, one at a time: the planner (`Mpc`), or a calibration. One thread steps it."""
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forget what was, as a new goal demands."""
+
+    def step(
+        self,
+        observation: LatentStamps,
+        state: Vector,
+        goal: GoalSequence[int],
+        cost: CostFactory[LatentStamps, int],
+    ) -> Action:
+        """The next action. Raises PlanningError or SolverError when there is none now."""
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """One action to plan, on the planning thread."""
 
     goal: Hashable
     sequence: GoalSequence[int]
-    mpc: Mpc[LatentStamps, int]
+    mpc: Stepper
     observation: LatentStamps
     is_first: bool
 
@@ -158,7 +174,7 @@ class ControlLoop:
         self._outputs = outputs
         self._lock = threading.RLock()
         self.machine: GoalMachine[int] = GoalMachine(config.give_up_seconds, outputs.goal_finished)
-        self._mpc: Mpc[LatentStamps, int] | None = None
+        self._mpc: Stepper | None = None
         self._latents: deque[int] = deque(maxlen=64)
         self._latent_received = float("-inf")
         self._joints_received = float("-inf")
@@ -239,7 +255,7 @@ class ControlLoop:
             return False
         return bool(np.max(np.abs(arm.positions - positions)) > _SEEN_MOTION)
 
-    def start_goal(self, sequence: GoalSequence[int], mpc: Mpc[LatentStamps, int]) -> None:
+    def start_goal(self, sequence: GoalSequence[int], mpc: Stepper) -> None:
         """Begins to pursue the goal that was announced to `machine`; ``mpc`` is not to be used elsewhere."""
         with self._lock:
             self._mpc = mpc

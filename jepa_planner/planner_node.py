@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import Any
 
 from jepa_ros.msg import Latent
@@ -32,6 +33,8 @@ from jepa_common.qos_profiles import OVERRIDABLE, joint_states_qos, latched_qos,
 from jepa_common.run_node import run_node
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
 from jepa_planner.arm_motion import ArmMotion
+from jepa_planner.calibration_run import CalibrationConfig
+from jepa_planner.calibration_service import CalibrationService
 from jepa_planner.control_loop import ControlLoop, Job, LatentStamps, Moment, Status, StepReport
 from jepa_planner.goal_intake import GoalIntake
 from jepa_planner.goal_machine import GoalResult, State
@@ -70,6 +73,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         self._status = StatusPublisher(self)
         self._goals = GoalIntake(self, self._make_mpc)
         self._operator = PlannerServices(self, self._active_loop)
+        self._camera = CalibrationService(self, self._active_loop, self._calibration_config)
         self.add_on_set_parameters_callback(self._refuse_senseless_changes)
         self.create_timer(TICK_SECONDS, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -85,6 +89,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         self._card = open_world_model(parameters.model).card
         self._model = self._card.model_id
         self._settings = parameters
+        self._camera.configure(parameters.camera_calibration, self._model)
         self._check(parameters)
         self._arm_topic = self.publisher_while_configured(JointTrajectory, "joint_trajectory", latest_qos())
         self._gripper_topic = self.publisher_while_configured(JointTrajectory, "gripper_trajectory", latest_qos())
@@ -102,8 +107,9 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def _check(self, parameters: PlannerParameters) -> None:
         """Raises ValueError for settings that do not go together, or not with the model."""
-        parameters.safety.config(parameters.arm.finger_travel)
+        safety = parameters.safety.config(parameters.arm.finger_travel)
         parameters.goal.config(self._card, 0.0)
+        parameters.calibration.config(safety.workspace, self._model)
         self._make_mpc(parameters)
 
     def _refuse_senseless_changes(self, changed: list[Parameter]) -> SetParametersResult:
@@ -140,7 +146,15 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def _make_mpc(self, parameters: PlannerParameters) -> Mpc[LatentStamps, int]:
         solver = make_solver(parameters.solver.solver_config(self._card))
-        return Mpc(parameters.mpc_config(self._card), solver, self._keep_iteration)
+        config = replace(parameters.mpc_config(self._card), camera_rotation=self._camera.rotation)
+        return Mpc(config, solver, self._keep_iteration)
+
+    def _calibration_config(self) -> CalibrationConfig:
+        settings = self._settings
+        if settings.dry_run:
+            raise ServiceRefusedError("dry_run is on: a calibration has to move the arm")
+        safety = settings.safety.config(settings.arm.finger_travel)
+        return settings.calibration.config(safety.workspace, self._model)
 
     def _deactivate_loop(self) -> None:
         if self._loop is not None and self.context.ok():
@@ -243,7 +257,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def send_arm(self, command: ApprovedCommand) -> None:
         """Publishes an approved command: the only place that does."""
-        self._arm_topic.publish(arm_message(command.segment, self._settings.arm.joints))
+        self._arm_topic.publish(arm_message(command.sent, self._settings.arm.joints))
 
     def send_gripper(self, closedness: float) -> None:
         """Publishes where the fingers should go."""
@@ -259,6 +273,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def goal_finished(self, goal: Hashable, result: GoalResult) -> None:
         """Ends the client's action, if the goal came from one."""
         self._events.put(lambda: self._goals.finish(goal, result))
+        self._events.put(lambda: self._camera.finish(goal, result))
 
     # --- the watchdog ---------------------------------------------------------------------------------------
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from jepa_common.parameters import parameter
 from jepa_planner.arm_motion import ArmMotionConfig
+from jepa_planner.calibration_moves import MoveConfig
+from jepa_planner.calibration_run import CalibrationConfig
+from jepa_planner.camera_calibration import CalibrationRequirements
 from jepa_planner.control_loop import ControlLoopConfig
 from jepa_planner.goals import GoalConfig
 from jepa_planner.gripper import GripperConfig
@@ -263,6 +266,32 @@ class GoalParameters:
 
 
 @dataclass(frozen=True)
+class CalibrationParameters:
+    """The moves of `~/calibrate`."""
+
+    moves: int = parameter(32, "Moves in random directions", minimum=12, maximum=1000)
+    steps: int = parameter(3, "Actions per move", minimum=1, maximum=20)
+    step: float = parameter(0.05, "Translation of one action, m", minimum=0.005, maximum=0.2)
+    margin: float = parameter(0.08, "Distance kept to the borders of the workspace, m", minimum=0.0, maximum=0.5)
+    agreement: float = parameter(0.5, "Least agreement of moves and model, up to 1", minimum=0.0, maximum=1.0)
+    uncertainty: float = parameter(15.0, "Largest standard error, degrees", minimum=0.1, maximum=180.0)
+
+    def config(self, workspace: Box, model: str) -> CalibrationConfig:
+        """The library's configuration. Raises ValueError when the margin leaves nothing of the workspace."""
+        low, high = np.add(workspace.low, self.margin), np.subtract(workspace.high, self.margin)
+        if not np.all(low < high):
+            raise ValueError(f"calibration.margin: {self.margin} m leave nothing of the workspace {workspace}")
+        moves = MoveConfig(moves=self.moves, steps=self.steps, step=self.step)
+        requirements = CalibrationRequirements(
+            moves=min(CalibrationRequirements.moves, self.moves),
+            agreement=self.agreement,
+            uncertainty=self.uncertainty,
+        )
+        corners = [(float(x), float(y), float(z)) for x, y, z in (low, high)]
+        return CalibrationConfig(moves, requirements, corners[0], corners[1], model)
+
+
+@dataclass(frozen=True)
 class PlannerParameters:
     """Parameters of the planner node."""
 
@@ -271,12 +300,14 @@ class PlannerParameters:
                                 choices=("fer", "fr3", "urdf"))  # fmt: skip
     dry_run: bool = parameter(False, "Plan and show, but send nothing to the arm or the gripper")
     markers: bool = parameter(True, "Publish RViz markers while someone looks", live=True)
+    camera_calibration: str = parameter("", "File that ~/calibrate writes and plans are turned by; empty: none")
     arm: ArmParameters = ArmParameters()
     limits: LimitParameters = LimitParameters()
     motion: MotionParameters = MotionParameters()
     safety: SafetyParameters = SafetyParameters()
     solver: SolverParameters = SolverParameters()
     goal: GoalParameters = GoalParameters()
+    calibration: CalibrationParameters = CalibrationParameters()
 
     def loop_config(self, card: ModelCard) -> ControlLoopConfig:
         """How the control loop runs with the model of ``card``."""

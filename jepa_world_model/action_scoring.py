@@ -13,7 +13,7 @@ from typing import cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_world_model.latent_store import LatentStore, StoredLatent
+from jepa_world_model.latent_store import LatentStore, StoredLatent, UnknownStampError
 from jepa_world_model.model_card import Distance
 from jepa_world_model.poses import integrate
 from jepa_world_model.world_model import WorldModel
@@ -135,7 +135,7 @@ class ActionScorer:
             UnknownStampError: a context latent or the goal is not held; raised by the store that lacks it.
         """
         chosen = self._distance(distance)
-        inputs, goal = self._inputs(request), self.goals.get(goal_stamp)
+        inputs, goal = self._inputs(request), self._goal(goal_stamp)
         start = time.perf_counter()
         energies = self.model.energy(
             inputs.latents, inputs.states, inputs.actions, goal.latent, chosen, sum_over_horizon
@@ -145,6 +145,16 @@ class ActionScorer:
         self._best = (inputs, int(np.argmin(scores)))
         current = self._distance_between(inputs.now.latent, goal.latent, chosen)
         return Scores(scores, current, surprise, time.perf_counter() - start)
+
+    def _goal(self, stamp: int) -> StoredLatent:
+        """The goal of that stamp. A camera latent serves as well: a calibration asks what action led to it."""
+        try:
+            return self.goals.get(stamp)
+        except UnknownStampError as error:
+            try:
+                return self.contexts.get(stamp)
+            except UnknownStampError:
+                raise error from None
 
     def imagine(self, request: ActionRequest) -> Imagination:
         """The latents and poses that a few sequences lead to.
