@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rcl_interfaces.srv import GetParameters
+from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -230,14 +231,7 @@ class GraphExaminer:
             )
         except RosTimeoutError:
             return None
-        return parameter_value(response.values[0]) if response.values else None
-
-
-def parameter_value(value: Any) -> Any:
-    """The Python value of a rcl_interfaces/ParameterValue of the types that are asked for; None for others."""
-    types = {1: "bool_value", 2: "integer_value", 3: "double_value", 4: "string_value", 9: "string_array_value"}
-    field_name = types.get(value.type)
-    return None if field_name is None else getattr(value, field_name)
+        return parameter_value_to_python(response.values[0]) if response.values else None
 
 
 def _judge_qos(name: str, writers: list[Any], readers: list[Any]) -> Iterator[Finding]:
