@@ -57,7 +57,7 @@ class ControlledSimulation:
     """
 
     def __init__(self, config: ControlledSimulationConfig = ControlledSimulationConfig()) -> None:
-        """Raises `jepa_sim.scene.SceneError` when the robot's meshes are not installed."""
+        """Raises `jepa_sim.meshes.SceneError` when the robot's meshes are not installed."""
         self._lock = threading.Lock()
         self._config = config
         self._simulation = Simulation(config.scene)

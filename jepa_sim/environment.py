@@ -66,7 +66,7 @@ class TableEnvironment:
     """
 
     def __init__(self, config: EnvironmentConfig | None = None) -> None:
-        """Raises `jepa_sim.scene.SceneError` when the robot's meshes are not installed."""
+        """Raises `jepa_sim.meshes.SceneError` when the robot's meshes are not installed."""
         config = EnvironmentConfig() if config is None else config
         self.config = config
         self.simulation = Simulation(config.scene)

@@ -7,15 +7,14 @@ because they render many times faster than the detailed ones and look alike at c
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from jepa_sim.meshes import mesh_folder
 from jepa_sim.robot_description import (
     ARM_JOINTS,
     BASE_LINK,
@@ -33,10 +32,6 @@ BOX = "box"
 OBJECTS = (CUP, BOX)
 
 Color = tuple[float, float, float, float]
-
-
-class SceneError(RuntimeError):
-    """The scene cannot be built; the message says what is missing and how to get it."""
 
 
 @dataclass(frozen=True)
@@ -125,27 +120,6 @@ class SceneConfig:
 _ROBOT_TYPE, _WORLD_TYPE, _OBJECT_TYPE = 1, 2, 4
 _VISUAL_GROUP, _COLLISION_GROUP = 0, 3
 _GRIP_FRICTION = (1.6, 0.02, 0.0005)
-_MESH_FOLDER = Path("envs/assets/kitchen_franka/franka_assets/meshes/collision")
-
-
-def mesh_folder() -> Path:
-    """Folder of the Franka's collision STL files inside the installed ``gymnasium-robotics`` package.
-
-    The package itself is not imported: it would pull in much more than its files.
-
-    Raises:
-        SceneError: the package is not installed, or holds no such folder.
-    """
-    package = importlib.util.find_spec("gymnasium_robotics")
-    if package is None or not package.submodule_search_locations:
-        raise SceneError(
-            "the Franka meshes come with the Python package 'gymnasium-robotics', which is not installed; "
-            "install it with: pip install --no-deps gymnasium-robotics"
-        )
-    folder = Path(next(iter(package.submodule_search_locations))) / _MESH_FOLDER
-    if not folder.is_dir():
-        raise SceneError(f"expected the Franka's collision meshes in {folder}; reinstall 'gymnasium-robotics'")
-    return folder
 
 
 def build_model(config: SceneConfig = SceneConfig()) -> mujoco.MjModel:

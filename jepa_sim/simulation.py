@@ -63,7 +63,7 @@ class Simulation:
     """
 
     def __init__(self, config: SceneConfig | None = None) -> None:
-        """Raises `jepa_sim.scene.SceneError` when the robot's meshes are not installed."""
+        """Raises `jepa_sim.meshes.SceneError` when the robot's meshes are not installed."""
         self._spec = build_spec(SceneConfig() if config is None else config)
         self.model = self._spec.compile()
         self.data = mujoco.MjData(self.model)

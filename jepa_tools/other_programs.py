@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from jepa_common.resources import find_resource
+from jepa_sim.meshes import mesh_folder
 from jepa_tools.bring_up import BringUp
 
 PACKAGE = "jepa_ros"
@@ -115,6 +116,7 @@ def robot_state_publisher(hardware: str, bring_up: BringUp) -> OtherNode:
         "hardware": hardware,
         "controllers": str(find_resource("config", "gazebo_controllers.yaml")),
         "namespace": bring_up.namespace,
+        "meshes": mesh_folder().as_uri(),
     }
     return OtherNode(
         "robot_state_publisher",

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jepa_sim import scene
+from jepa_sim import meshes
 from jepa_sim.robot_description import HOME_POSITIONS
-from jepa_sim.scene import BOX, CUP, OBJECTS, SceneConfig, SceneError, build_model, look_at
+from jepa_sim.meshes import SceneError
+from jepa_sim.scene import BOX, CUP, OBJECTS, SceneConfig, build_model, look_at
 from jepa_sim.simulation import Simulation
 
 
@@ -108,4 +109,4 @@ def test_colours_and_sizes_are_configuration():
 def test_missing_meshes_say_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SceneError, match="pip install --no-deps gymnasium-robotics"):
-        scene.mesh_folder()
+        meshes.mesh_folder()
