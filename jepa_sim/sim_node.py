@@ -40,10 +40,10 @@ from jepa_sim.controlled_simulation import (
     JointReadings,
     Picture,
 )
+from jepa_sim.meshes import SceneError
 from jepa_sim.object_markers import object_markers
 from jepa_sim.real_time import PaceConfig, RealTimePace
 from jepa_sim.robot_description import franka_panda
-from jepa_sim.meshes import SceneError
 from jepa_sim.scene import OBJECTS, SceneConfig
 from jepa_sim.task_names import REACH, TASK_NAMES
 from jepa_sim.trajectory_controller import (

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jepa_sim import meshes
-from jepa_sim.robot_description import HOME_POSITIONS
 from jepa_sim.meshes import SceneError
+from jepa_sim.robot_description import HOME_POSITIONS
 from jepa_sim.scene import BOX, CUP, OBJECTS, SceneConfig, build_model, look_at
 from jepa_sim.simulation import Simulation
 
