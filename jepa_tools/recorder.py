@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import threading
 import time
@@ -17,6 +18,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import tyro
+from rcl_interfaces.srv import GetParameters, ListParameters
+from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import (
     Qos,
@@ -28,9 +31,10 @@ from rosbags.interfaces import (
 )
 
 from jepa_tools.bag_writer import BagWriter, header_stamp
+from jepa_tools.episode_bags import STATUS_TYPE, BagSink, EpisodeBags
 from jepa_tools.message_types import MessageTypes, UnknownMessageTypeError
 from jepa_tools.process_runner import terminate_as_interrupt
-from jepa_tools.ros_client import RosClient
+from jepa_tools.ros_client import RosClient, RosTimeoutError
 
 DISCOVERY_SECONDS = 0.25
 POLL_SECONDS = 0.02
@@ -38,6 +42,10 @@ QUEUE_DEPTH = 200
 """Messages of one topic that may come between two polls; at 0.02 s that is 10 kHz."""
 
 CLOCK = "/clock"
+CONFIGURED_NODES = ("encoder", "predictor", "planner")
+"""Nodes whose parameters are kept in the bag's metadata."""
+
+PARAMETER_SECONDS = 2.0
 
 
 class RecordingError(RuntimeError):
@@ -79,13 +87,25 @@ class TopicRecorder:
         topics: TopicChoice | None = None,
         metadata: Mapping[str, str] | None = None,
         use_sim_time: bool = False,
+        per_episode: bool = False,
     ) -> None:
-        """Takes the ROS domain from the environment. Raises `bag_writer.BagExistsError` when `path` exists."""
+        """Takes the ROS domain from the environment. Raises `bag_writer.BagExistsError` when `path` exists.
+
+        Args:
+            path: the bag, or with `per_episode` a folder with a bag for each goal that is pursued.
+            topics: which ones; None is all.
+            metadata: kept in the bag, beside the model and the nodes' parameters.
+            use_sim_time: see above.
+            per_episode: see `path`.
+        """
         self._topics, self._use_sim_time = topics or TopicChoice(), use_sim_time
         self._metadata = dict(metadata or {})
         self._types = MessageTypes()
-        self._writer = BagWriter(path, self._types)
+        kind = EpisodeBags if per_episode else BagWriter
+        self._writer: BagSink = kind(path, self._types, self._metadata)
         self._seen: set[str] = set()
+        self._asked: set[str] = set()
+        self._model = ""
         self._simulated_now = 0
         self._pool = ThreadPoolExecutor(1, "recorder")
         self._ending = threading.Event()
@@ -142,6 +162,7 @@ class TopicRecorder:
             while not self._ending.wait(POLL_SECONDS):
                 if time.monotonic() >= discovery:
                     self._discover(client)
+                    self._note_parameters(client)
                     discovery = time.monotonic() + DISCOVERY_SECONDS
                 client.poll()
 
@@ -160,15 +181,55 @@ class TopicRecorder:
         except (ImportError, UnknownMessageTypeError) as error:
             client.node.get_logger().warning(f"{topic} is not recorded: {error}")
             return
-        write = self._write_clock if topic == CLOCK and self._use_sim_time else self._write
+        write = self._write_status if type_name == STATUS_TYPE else self._write
+        if topic == CLOCK and self._use_sim_time:
+            write = self._write_clock
         client.subscribe(message_type, topic, partial(write, topic), matching_qos(offered), raw=True)
 
     def _write(self, topic: str, data: bytes) -> None:
         self._writer.write(topic, data, self._simulated_now or time.time_ns())
 
+    def _write_status(self, topic: str, data: bytes) -> None:
+        self._write(topic, data)
+        model = self._types.store.deserialize_cdr(data, STATUS_TYPE).model  # type: ignore[attr-defined]
+        if model and model != self._model:
+            self._model = model
+            self._writer.set_metadata("model", model)
+
+    def _note_parameters(self, client: RosClient) -> None:
+        """Asks each of our nodes once for its parameters."""
+        for name, namespace in client.node.get_node_names_and_namespaces():
+            full_name = f"{namespace.rstrip('/')}/{name}"
+            if name in CONFIGURED_NODES and full_name not in self._asked:
+                self._asked.add(full_name)
+                try:
+                    parameters = json.dumps(node_parameters(client, full_name), sort_keys=True)
+                except RosTimeoutError as error:
+                    client.node.get_logger().warning(f"the parameters of {full_name} are not recorded: {error}")
+                    continue
+                self._writer.set_metadata(f"parameters {full_name}", parameters)
+
     def _write_clock(self, topic: str, data: bytes) -> None:
         self._simulated_now = header_stamp(data)  # a clock message is a stamp
         self._write(topic, data)
+
+
+def node_parameters(client: RosClient, node: str) -> dict[str, Any]:
+    """Values of a node's parameters by name.
+
+    Raises:
+        RosTimeoutError: the node does not answer.
+    """
+    request = ListParameters.Request()
+    names = client.call(ListParameters, f"{node}/list_parameters", request, PARAMETER_SECONDS).result.names
+    asked = GetParameters.Request(names=names)
+    values = client.call(GetParameters, f"{node}/get_parameters", asked, PARAMETER_SECONDS).values
+    return {name: _plain_value(parameter_value_to_python(value)) for name, value in zip(names, values, strict=False)}
+
+
+def _plain_value(value: Any) -> Any:
+    """A parameter's value as JSON can hold it."""
+    return list(value) if hasattr(value, "tolist") or isinstance(value, tuple) else value
 
 
 def message_class(type_name: str) -> type:
@@ -229,6 +290,7 @@ class RecordConfig:
         exclude: Topics to leave out, with * as a wildcard.
         duration: Seconds to record; 0 records until Ctrl-C.
         use_sim_time: File messages without a stamp under the time of /clock.
+        per_episode: Make a folder with a bag for each goal that the planner pursues.
     """
 
     out: Path | None = None
@@ -236,13 +298,14 @@ class RecordConfig:
     exclude: tuple[str, ...] = ()
     duration: float = 0.0
     use_sim_time: bool = False
+    per_episode: bool = False
 
 
 def record(config: RecordConfig) -> int:
     """Records; the exit code is 0 when a bag with messages was left."""
     path = config.out or _default_bag()
     choice = TopicChoice(config.topics, config.exclude)
-    recorder = TopicRecorder(path, choice, use_sim_time=config.use_sim_time)
+    recorder = TopicRecorder(path, choice, use_sim_time=config.use_sim_time, per_episode=config.per_episode)
     with recorder:
         _wait(recorder, config.duration)
     for topic, count in sorted(recorder.counts.items()):

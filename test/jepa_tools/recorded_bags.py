@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
+from scipy.spatial.transform import Rotation
 
 URDF = Path(__file__).resolve().parents[2] / "models/franka/panda.urdf"
 HOME = np.array([0, -np.pi / 4, 0, -3 * np.pi / 4, 0, np.pi / 2, np.pi / 4])
@@ -151,3 +152,22 @@ def _write_images(bag: _Bag, recipe: BagRecipe) -> None:
         bag.write(topic, kind, message, recorded)
         if recipe.second_camera:
             bag.write("/wrist/image_raw", kind, message, recorded)
+
+
+def write_pose_bag(path: Path, pictures: np.ndarray, states: np.ndarray, period: float = 0.25) -> Path:
+    """Writes pictures uint8 [T, H, W, 3] and states [T, 7] as images, tool poses and finger positions."""
+    kinds, empty = TYPES.types, np.zeros(0)
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        bag = _Bag(writer)
+        for number, (pixels, state) in enumerate(zip(pictures, states, strict=True)):
+            stamp = START + round(number * period * SECOND)
+            position = kinds["geometry_msgs/msg/Point"](*map(float, state[:3]))
+            turn = kinds["geometry_msgs/msg/Quaternion"](*Rotation.from_euler("xyz", state[3:6]).as_quat())
+            pose = kinds["geometry_msgs/msg/Pose"](position, turn)
+            stamped = kinds["geometry_msgs/msg/PoseStamped"](header(stamp), pose)
+            fingers = np.full(2, 0.04 * (1 - float(state[6])))
+            joints = kinds["sensor_msgs/msg/JointState"](header(stamp), FINGERS, fingers, empty, empty)
+            bag.write("/tool_pose", "geometry_msgs/msg/PoseStamped", stamped, stamp)
+            bag.write("/joint_states", "sensor_msgs/msg/JointState", joints, stamp)
+            bag.write("/image", "sensor_msgs/msg/Image", image_message(pixels, stamp, BagRecipe()), stamp)
+    return path

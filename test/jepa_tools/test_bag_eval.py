@@ -1,12 +1,14 @@
 """bag-eval: the same numbers twice, numbers that mean what they say, and nothing lost on the way."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from recorded_bags import BagRecipe, write_bag
+from recorded_bags import BagRecipe, write_bag, write_pose_bag
 from tiny_models import tiny_world_model
 
 from jepa_tools.bag_eval import command
@@ -25,6 +27,8 @@ from jepa_tools.bag_eval.tables import verdict_on_actions
 from jepa_tools.bags import BagSettings, read_bag
 from jepa_tools.cli import main
 
+GOLDEN = Path(os.environ.get("JEPA_GOLDEN", Path(__file__).resolve().parents[3] / "shared" / "golden"))
+EXAMPLE = GOLDEN / "franka_example_traj.npz"
 SMALL = EvaluationConfig(
     prediction=PredictionConfig(horizon=3), planning=PlanningConfig(ahead=2, samples=8, iterations=2, elites=2)
 )
@@ -136,6 +140,24 @@ def test_a_bag_of_two_frames_is_evaluated_as_far_as_it_goes(model, tmp_path):
     assert result.prediction.shuffled_error == (None, None, None)
     assert result.energy.rank_correlation_end is None and result.planning.count == 0
     assert "could not be measured" in verdict_on_actions(result.prediction)
+
+
+def test_the_published_example_trajectory_is_evaluated(tmp_path):
+    if not EXAMPLE.exists():
+        pytest.skip(f"needs {EXAMPLE.name} in the folder that JEPA_GOLDEN names")
+    example = np.load(EXAMPLE, allow_pickle=False)
+    bag = write_pose_bag(tmp_path / "bag", example["observations"][0], example["states"][0])
+    (episode,) = read_bag(bag, BagSettings(), 4.0).episodes
+    np.testing.assert_allclose(episode.states, example["states"][0], atol=1e-6)
+    np.testing.assert_array_equal(np.stack(list(episode.pictures())), example["observations"][0])
+    arguments = ["bag-eval", str(bag), "--evaluation.planning.ahead", "1", "--json"]
+    for name in ("a.json", "b.json"):
+        assert main([*arguments, str(tmp_path / name)]) == 0
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    result = read_result(tmp_path / "a.json").total
+    assert result.prediction.count[0] == 1 and result.planning.count == 1
+    moved = np.linalg.norm(example["states"][0, 1, :3] - example["states"][0, 0, :3])
+    assert result.planning.still_error_cm == pytest.approx(100 * moved, rel=1e-4)
 
 
 def test_curves_have_a_value_per_frame_and_end_at_the_goal(model, bag):
