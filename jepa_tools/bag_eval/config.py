@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jepa_planner.solvers.factory import SolverName
 
@@ -117,7 +118,7 @@ class BagEvalConfig:
     device: str = "cpu"
     dtype: str = "float32"
     threads: int = 1
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    evaluation: Annotated[EvaluationConfig, arg(name="")] = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
         _at_least(1, self, "threads")

@@ -14,6 +14,9 @@ TRAJECTORY, STRING = "trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/String
 _NO_CAMERA = ("goal", "depth", "mask", "debug", "overlay")
 """Images whose topic says so are not what the camera saw."""
 
+_TOOL_POSES = ("tool_pose", "ee_pose", "end_effector_pose", "current_pose")
+"""Poses of other names may be of anything."""
+
 _TRANSPORTS = ("compressed", "compressedDepth", "zstd", "ffmpeg", "theora")
 
 
@@ -37,7 +40,7 @@ def choose_topics(bag: OpenBag, settings: BagSettings) -> BagTopics:
     return BagTopics(
         _image_topic(bag, settings.image),
         _topic(bag, settings.joint_states, "joint_states", (JOINT_STATE,), ("joint_states",)),
-        _topic(bag, settings.tool_pose, "tool_pose", (POSE,), ("tool_pose", "ee_pose", "current_pose")),
+        _topic(bag, settings.tool_pose, "tool_pose", (POSE,), _TOOL_POSES, True),
         _topic(bag, settings.commands, "commands", (TRAJECTORY,), ("joint_trajectory",)),
         _topic(bag, settings.robot_description, "robot_description", (STRING,), ("robot_description",), True),
     )

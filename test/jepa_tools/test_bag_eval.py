@@ -150,7 +150,7 @@ def test_the_published_example_trajectory_is_evaluated(tmp_path):
     (episode,) = read_bag(bag, BagSettings(), 4.0).episodes
     np.testing.assert_allclose(episode.states, example["states"][0], atol=1e-6)
     np.testing.assert_array_equal(np.stack(list(episode.pictures())), example["observations"][0])
-    arguments = ["bag-eval", str(bag), "--evaluation.planning.ahead", "1", "--json"]
+    arguments = ["bag-eval", str(bag), "--planning.ahead", "1", "--json"]
     for name in ("a.json", "b.json"):
         assert main([*arguments, str(tmp_path / name)]) == 0
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
@@ -223,7 +223,7 @@ def test_two_evaluations_are_compared_line_by_line(model, bag):
 
 
 def test_the_command_writes_json_and_a_report_of_one_file(bag, tmp_path, capsys):
-    arguments = ["bag-eval", str(bag), "--evaluation.planning.samples", "8", "--evaluation.planning.iterations", "1"]
+    arguments = ["bag-eval", str(bag), "--planning.samples", "8", "--planning.iterations", "1"]
     outputs = ["--json", str(tmp_path / "a.json"), "--report", str(tmp_path / "report")]
     assert main([*arguments, *outputs]) == 0
     page = (tmp_path / "report" / "report.html").read_text()

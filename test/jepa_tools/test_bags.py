@@ -1,7 +1,11 @@
 """Bags of any kind become episodes at the model's rate, or a clear message."""
 
+from dataclasses import fields
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 from recorded_bags import ARM, HOME, SECOND, START, URDF, BagRecipe, joints_at, picture, write_bag
 from rosbags.rosbag2 import StoragePlugin, Writer
 
@@ -176,6 +180,12 @@ def test_settings_come_from_yaml_and_unknown_ones_are_refused(tmp_path):
         file.write_text(text)
         with pytest.raises(ValueError, match=message):
             load_settings(file)
+
+
+def test_the_settings_file_that_comes_with_the_package_lists_the_defaults():
+    file = Path(__file__).resolve().parents[2] / "config/bags.yaml"
+    assert load_settings(file) == BagSettings()
+    assert set(yaml.safe_load(file.read_text())) == {field.name for field in fields(BagSettings)}
 
 
 def test_the_nearest_message_is_taken_and_none_twice():
