@@ -23,15 +23,16 @@ def array_file(
     Raises:
         OSError: the disk is full; nothing is left of the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_name(f".{path.name}.lock")):
+    with one_process_at_a_time(path.with_name(f".{path.name}.lock")):
         if not path.exists():
             _make(path, shape, dtype, fill)
     return np.load(path, mmap_mode="r")
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def one_process_at_a_time(path: Path) -> Iterator[None]:
+    """Others that name the same lock file wait until the block ends; a process that dies lets go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -105,7 +105,8 @@ def _states(dataset: LeRobotDataset, window: Window) -> NDArray[np.float32]:
         shape = "none" if feature is None else list(feature.shape)
         raise DatasetError(
             f"{dataset.folder}: expected {STATE} of shape [{STATE_DIM}] (x, y, z in m, roll, pitch, yaw in rad,"
-            f" closedness 0 to 1, in the robot's base frame), got {shape}; convert the dataset first"
+            f" closedness 0 to 1, in the robot's base frame), got {shape};"
+            " `jepa convert DATASET TARGET --to episodes` makes such a dataset of others"
         )
     return dataset.columns(window.episode, [STATE])[STATE][window.rows].astype(np.float32)
 

@@ -42,6 +42,7 @@ class PretrainConfig:
         validation: held-out episodes for the monitor; without them it looks at training frames.
         initial: weights to start from: a run folder, a checkpoint of this package or a released file. Its shape is
             taken, not ``encoder``.
+        image_size: side to which a LeRobot dataset's images are scaled; 0 keeps square ones as they are.
         batch: clips per step, over all processes.
         clip_frames: frames per clip of ``joint``.
         max_stride: frames of a clip lie 1 to this many control periods apart.
@@ -54,6 +55,7 @@ class PretrainConfig:
     objective: Literal["joint", "vjepa"] = "joint"
     validation: Path | None = None
     initial: Path | None = None
+    image_size: int = 0
     encoder: EncoderShape = field(default_factory=EncoderShape)
     joint: JointConfig = field(default_factory=JointConfig)
     vjepa: VJepaConfig = field(default_factory=VJepaConfig)
@@ -76,8 +78,8 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     started = time.monotonic()
     claim(config.out, config)
-    episodes = load_episodes(config.data)
-    held_out = episodes if config.validation is None else load_episodes(config.validation)
+    episodes = load_episodes(config.data, config.image_size)
+    held_out = episodes if config.validation is None else load_episodes(config.validation, config.image_size)
     objective, encoder = _objective(config, episodes)
     engine = Engine(objective, config.loop, config.out, config.device)
     engine.run("pretrain", CollapseMonitor(encoder, held_out, config.monitor, engine.device))

@@ -15,9 +15,12 @@ from typing import Any, BinaryIO
 import torch
 import yaml
 
+from jepa_world_model.data.array_file import one_process_at_a_time
+
 STATE_FILE = "state.pt"
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "log.jsonl"
+LOCK_FILE = ".lock"
 
 _MAY_CHANGE = frozenset({"out", "data", "validation", "checkpoint", "encoder_run", "device", "save_every", "log_every"})
 """What may differ when a run is continued: where things lie and how often they are written."""
@@ -82,17 +85,16 @@ def claim(folder: Path, config: Any) -> None:
     Raises:
         RunFolderError: the folder holds a run with other settings; names them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path, settings = folder / CONFIG_FILE, plain(asdict(config))
-    if path.exists():
+    with one_process_at_a_time(folder / LOCK_FILE):
+        if not path.exists():
+            write_text(path, yaml.safe_dump(settings, sort_keys=False))
         changed = _changed(yaml.safe_load(path.read_text()), settings)
-        if changed:
-            raise RunFolderError(
-                f"{folder} holds a run with other values of {', '.join(changed)} (see {path}):"
-                " use the same ones to go on, or another output folder"
-            )
-        return
-    write_text(path, yaml.safe_dump(settings, sort_keys=False))
+    if changed:
+        raise RunFolderError(
+            f"{folder} holds a run with other values of {', '.join(changed)} (see {path}):"
+            " use the same ones to go on, or another output folder"
+        )
 
 
 def _changed(found: Mapping[str, Any], settings: Mapping[str, Any], prefix: str = "") -> list[str]:
