@@ -16,7 +16,7 @@ from jepa_tools.process_runner import ProcessSpec
 
 __all__ = ["DEPLOYMENTS", "PACKAGE", "RESPAWN_DELAY", "BringUp", "Deployment", "NodeEntry", "process_specs"]
 
-RESPAWN_DELAY = 0.5
+RESPAWN_DELAY = 0.2
 """Seconds from a node's end to its next start."""
 
 ParameterValue = bool | str

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from tqdm import tqdm
 
+from jepa_sim.backends.available import connect
 from jepa_tools.node_table import DEPLOYMENTS, process_specs
 from jepa_tools.process_runner import ProcessRunner
 from jepa_tools.ros_client import RosClient
 from jepa_tools.ros_domain import isolated_ros_domain
+from jepa_tools.staged_table import StagedTable
 from jepa_tools.table_operator import TableOperator
 
 _NOTEWORTHY = ("[WARN]", "[ERROR]", "[FATAL]", "Traceback")
@@ -31,6 +33,13 @@ class NodesConfig:
         params_file: Parameters of all nodes (YAML); config/sim.yaml when left out.
         start_seconds: Longest wait for all nodes to be active.
         verbose: Show all that the nodes print, not only warnings.
+        attach: Start nothing: use the simulator and the nodes that run in this ROS domain, such as those of
+            `ros2 launch jepa_ros gazebo.launch.py`.
+        simulator: How scenes are set up: by this package's simulator itself, or in any simulator with the services
+            of gazebo_msgs (Gazebo Classic) or simulation_interfaces (gz sim, Isaac Sim).
+        service_prefix: What the names of these services begin with; the simulator's usual one when left out.
+        arm_topic: Where the arm's trajectory controller listens.
+        gripper_topic: Where the gripper's trajectory controller listens.
     """
 
     model: str = ""
@@ -38,13 +47,18 @@ class NodesConfig:
     params_file: str = ""
     start_seconds: float = 180.0
     verbose: bool = False
+    attach: bool = False
+    simulator: Literal["own", "gazebo_msgs", "simulation_interfaces"] = "own"
+    service_prefix: str | None = None
+    arm_topic: str = "joint_trajectory"
+    gripper_topic: str = "gripper_trajectory"
 
 
 @dataclass(frozen=True)
 class RunningTable:
-    """What runs: processes, the ROS client beside them, and the operator."""
+    """What runs: processes (none if others started them), the ROS client beside them, and the operator."""
 
-    runner: ProcessRunner
+    runner: ProcessRunner | None
     client: RosClient
     operator: TableOperator
 
@@ -78,7 +92,7 @@ class NodeLog:
 
 @contextmanager
 def running_table(config: NodesConfig, log: Path) -> Iterator[RunningTable]:
-    """Starts the simulator and the nodes in a ROS domain of their own; they are active when the block begins.
+    """A table whose nodes are active when the block begins, in a ROS domain of their own unless they ran before.
 
     Args:
         config: how.
@@ -88,6 +102,10 @@ def running_table(config: NodesConfig, log: Path) -> Iterator[RunningTable]:
         ProcessEndedError: a node could not start.
         RosTimeoutError: one was not active in time.
     """
+    if config.attach:
+        with _attached_table(config) as table:
+            yield table
+        return
     deployment = DEPLOYMENTS["sim"]
     bring_up = replace(deployment.defaults(), model=config.model, device=config.device, params_file=config.params_file)
     with ExitStack() as stack:
@@ -99,10 +117,26 @@ def running_table(config: NodesConfig, log: Path) -> Iterator[RunningTable]:
             runner.start(spec)
         client = RosClient("operator", check=lambda: runner.check(respawns_allowed=False))
         stack.enter_context(client)
-        operator = TableOperator(client)
+        operator = _operator(client, config)
         _wait_until_ready(client, operator, deployment.lifecycle_names, config.start_seconds)
         client.check = runner.check
         yield RunningTable(runner, client, operator)
+
+
+@contextmanager
+def _attached_table(config: NodesConfig) -> Iterator[RunningTable]:
+    """A table that others have started."""
+    with RosClient("operator") as client:
+        operator = _operator(client, config)
+        _wait_until_ready(client, operator, DEPLOYMENTS["jepa"].lifecycle_names, config.start_seconds)
+        yield RunningTable(None, client, operator)
+
+
+def _operator(client: RosClient, config: NodesConfig) -> TableOperator:
+    if config.simulator == "own":
+        return TableOperator(client)
+    backend = connect(config.simulator, client.call, config.service_prefix)
+    return StagedTable(client, backend, config.arm_topic, config.gripper_topic)
 
 
 def _wait_until_ready(client: RosClient, operator: TableOperator, names: tuple[str, ...], seconds: float) -> None:

@@ -75,6 +75,10 @@ class TableOperator:
         response = self._client.call(ResetSimulation, "reset_simulation", request)
         if not response.success:
             raise ResetError(f"the simulator did not reset: {response.message}")
+        self.forget()
+
+    def forget(self) -> None:
+        """Forgets what was seen of the table, because it has changed."""
         for message_type in (Image, JointState, MarkerArray):
             self._latest.pop(message_type, None)
 
