@@ -128,8 +128,9 @@ class ArmMotion:
         commanded.append(command.segment)
         if self._first_start is None:
             self._first_start = command.segment.start
-        # Joint states up to this old are still compared with what was commanded for their time.
-        commanded.forget_before(now - 2 * self.safety.config.max_joint_state_age)
+        # Images and joint states up to this old are still compared with what was commanded for their time.
+        oldest = max(self.safety.config.max_image_age, self.safety.config.max_joint_state_age)
+        commanded.forget_before(now - 2 * oldest)
 
     def _start(self, now: float) -> float:
         if self._first_start is None:
@@ -149,9 +150,9 @@ class ArmMotion:
             raise MotionError(f"the plan holds values that are not finite: action {values} from state {state}")
         start = self._start(now)
         target = self._target(state, values, now)
-        tool = self._kinematics.pose(self._mirror().sample(start).position)[:3]
-        longest = self.safety.longest_way(start, observation)
-        found = self._reachable(self.safety.limit_target(target, tool, longest))
+        at_image = self._mirror().sample(now - observation.image_age)
+        tool = self._kinematics.pose(at_image.position)[:3]
+        found = self._reachable(self.safety.limit_target(target, tool))
         speed = self.safety.authority(now) * self.safety.singularity_scale(found.condition)
         return self._slow_enough(start, found.positions, max(speed, 0.05))
 

@@ -87,14 +87,15 @@ class Envelope:
     velocity_scale, acceleration_scale: shares of the limits, in (0, 1].
     max_jerk: rad/s^3. A quarter of the acceleration and a jerk of 300 are in wide use on this arm.
     position_margin: distance kept to the position limits, rad.
-    stop_seconds: speeds are kept so low that a stop inside the envelope takes no longer.
+    stop_seconds: speeds are kept so low that a stop inside the envelope takes no longer. With the 0.02 s until it is
+        noticed and the 0.04 s until it begins, the arm rests 0.3 s after a fault.
     """
 
     velocity_scale: float = 1.0
     acceleration_scale: float = 0.25
     max_jerk: float = 300.0
     position_margin: float = 0.05
-    stop_seconds: float = 0.25
+    stop_seconds: float = 0.24
 
     def __post_init__(self) -> None:
         if not 0 < self.velocity_scale <= 1 or not 0 < self.acceleration_scale <= 1:

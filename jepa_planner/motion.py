@@ -19,6 +19,8 @@ import ruckig
 from jepa_planner.limits import JointLimits
 
 Vector = npt.NDArray[np.float64]
+# Points closer than this, s, are one: the controller's clock ticks in milliseconds.
+_CLOSEST = 2e-5
 
 
 class MotionError(RuntimeError):
@@ -131,6 +133,34 @@ class CommandedMotion:
             return self._segments[index].sample(time)
         return self._rest
 
+    def lead_in(self, now: float, segment: Segment) -> Segment:
+        """``segment`` preceded by the points between ``now`` and its start where the commanded jerk changes.
+
+        Without them a controller that takes a trajectory over on its arrival would join its present state and the first
+        point by one polynomial, whose acceleration overshoots where the jerk should have changed.
+        """
+        knots = [time for time in self._knots() if now < time < segment.start - _CLOSEST]
+        if not knots:
+            return segment
+        states = [self.sample(time) for time in knots]
+        return Segment(
+            knots[0],
+            np.concatenate([np.array(knots) - knots[0], segment.start - knots[0] + segment.times]),
+            np.concatenate([[state.position for state in states], segment.positions]),
+            np.concatenate([[state.velocity for state in states], segment.velocities]),
+            np.concatenate([[state.acceleration for state in states], segment.accelerations]),
+        )
+
+    def _knots(self) -> list[float]:
+        """Instants at which the commanded jerk may change, in order."""
+        ends = [*(segment.start for segment in self._segments[1:]), float("inf")]
+        return [
+            segment.start + float(time)
+            for segment, end in zip(self._segments, ends, strict=True)
+            for time in segment.times
+            if segment.start + time < end - _CLOSEST
+        ]
+
     @property
     def end(self) -> float:
         """When it all comes to rest, absolute s; minus infinity when nothing was commanded."""
@@ -207,10 +237,6 @@ class SegmentPlanner:
         if result not in (ruckig.Result.Working, ruckig.Result.Finished):
             raise MotionError(f"no jerk-limited motion from {state}: {result}")
         return _as_segment(start, trajectory, self._spacing)
-
-
-# Points closer than this are one: the controller's clock ticks in milliseconds.
-_CLOSEST = 2e-5
 
 
 def _as_segment(start: float, trajectory: ruckig.Trajectory, spacing: float) -> Segment:

@@ -45,7 +45,7 @@ class LimitParameters:
     acceleration_scale: float = parameter(0.25, "Share of the acceleration limits to use", minimum=0.01, maximum=1.0)
     max_jerk: float = parameter(300.0, "Largest jerk, rad/s^3", minimum=1.0, maximum=10000.0)
     position_margin: float = parameter(0.05, "Distance kept to the position limits, rad", minimum=0.0, maximum=0.5)
-    stop_seconds: float = parameter(0.25, "Speeds allow a stop within this time, s", minimum=0.05, maximum=2.0)
+    stop_seconds: float = parameter(0.24, "Speeds allow a stop within this time, s", minimum=0.05, maximum=2.0)
     lower: tuple[float, ...] = parameter((), "Lowest positions, rad; empty: no further limit")
     upper: tuple[float, ...] = parameter((), "Highest positions, rad; empty: no further limit")
     velocity: tuple[float, ...] = parameter((), "Highest velocities, rad/s; empty: no further limit")

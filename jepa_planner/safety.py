@@ -137,13 +137,18 @@ _FILTERED = object()
 
 
 class ApprovedCommand:
-    """A command that passed the filter; publishers accept nothing else and nobody else can make one."""
+    """A command that passed the filter; publishers accept nothing else and nobody else can make one.
 
-    def __init__(self, command: Command, seal: object) -> None:
+    segment: what the arm does from its start on. sent: the same after the rest of what the arm was told before, which
+    makes a controller that takes over on arrival follow exactly that until then.
+    """
+
+    def __init__(self, command: Command, sent: Segment, seal: object) -> None:
         """Raises ValueError unless the safety filter makes it."""
         if seal is not _FILTERED:
             raise ValueError("only SafetyFilter approves commands")
         self.segment = command.segment
+        self.sent = sent
         self.closedness = None if command.closedness is None else float(np.clip(command.closedness, 0.0, 1.0))
 
 
@@ -205,22 +210,14 @@ class SafetyFilter:
         limited[3:6] = _shorten(limited[3:6], self._config.max_rotation * authority)
         return limited
 
-    def limit_target(self, state: Vector, tool: Vector, longest: float) -> Vector:
-        """The target state [7] moved into the workspace, above the floor, and to within ``longest`` m of ``tool``."""
+    def limit_target(self, state: Vector, tool: Vector) -> Vector:
+        """The target state [7] moved into the workspace, above the floor, and to within one step of ``tool`` [3]."""
         limited = np.array(state, dtype=np.float64)
         workspace = self._config.workspace
         limited[:3] = np.clip(limited[:3], workspace.low, workspace.high)
         limited[2] = max(limited[2], self._config.finger_floor)
-        limited[:3] = tool + _shorten(limited[:3] - tool, longest)
+        limited[:3] = tool + _shorten(limited[:3] - tool, self._config.max_step)
         return limited
-
-    def longest_way(self, start: float, observation: Observation) -> float:
-        """How far from its place at ``start``, s, the tool may be sent, m.
-
-        That is one step from where the image showed it, and what it can have moved since then.
-        """
-        elapsed = max(start - observation.now + observation.image_age, 0.0)
-        return self._config.max_step + self._config.max_tool_speed * elapsed
 
     def why_stale(self, observation: Observation) -> str:
         """Which of the data are too old (or from the future) to act on; empty when none."""
@@ -272,9 +269,13 @@ class SafetyFilter:
             or self.why_strange(observation)
             or self._why_bad_motion(command.segment, observation.now, commanded)
             or _why_bad_gripper(command.closedness)
-            or self._why_bad_places(command, self.longest_way(command.segment.start, observation))
+            or self._why_bad_places(command)
+            or self._why_too_far(command.segment, commanded.sample(observation.now - observation.image_age))
         )
-        return self._verdict(command, reason)
+        if reason:
+            return self.refuse(reason)
+        self._refusals = 0
+        return Verdict(self._approve(command, observation.now, commanded))
 
     def check_stop(self, segment: Segment, now: float, commanded: CommandedMotion) -> Verdict:
         """Approves a segment that brings the arm to rest.
@@ -282,7 +283,7 @@ class SafetyFilter:
         A stop depends on no camera and may end anywhere: it is checked as a motion only. See `intrusion`.
         """
         reason = self._why_bad_motion(segment, now, commanded)
-        return Verdict(None if reason else ApprovedCommand(Command(segment), _FILTERED), reason)
+        return Verdict(None if reason else self._approve(Command(segment), now, commanded), reason)
 
     def intrusion(self, segment: Segment) -> float:
         """How much deeper than at its start ``segment`` takes the gripper to where it may not be, m."""
@@ -295,11 +296,8 @@ class SafetyFilter:
         self._refusals += 1
         return Verdict(None, reason, self._refusals >= self._config.max_refusals)
 
-    def _verdict(self, command: Command, reason: str) -> Verdict:
-        if reason:
-            return self.refuse(reason)
-        self._refusals = 0
-        return Verdict(ApprovedCommand(command, _FILTERED))
+    def _approve(self, command: Command, now: float, commanded: CommandedMotion) -> ApprovedCommand:
+        return ApprovedCommand(command, commanded.lead_in(now, command.segment), _FILTERED)
 
     def _why_not_active(self) -> str:
         return "" if self._activated_at is not None else "the safety filter was not activated"
@@ -334,16 +332,22 @@ class SafetyFilter:
         name = self._limits.names[joint]
         return f"{quantity} of {name} would be {value:.4g}, beyond its limit by {excess.max():.3g}"
 
-    def _why_bad_places(self, command: Command, longest: float) -> str:
+    def _why_bad_places(self, command: Command) -> str:
         states = _samples(command.segment)
         places = np.array([self._places(state, command.closedness) for state in states])
         return (
             self._why_outside_workspace(places)
             or self._why_kept_out(places)
-            or _why_too_far(places[:, 0], longest)
             or self._why_too_fast([self._tool_speed(state) for state in states])
             or self._why_singular([self._kinematics.condition(state.position) for state in states])
         )
+
+    def _why_too_far(self, segment: Segment, at_image: MotionState) -> str:
+        before, after = (self._kinematics.pose(place)[:3] for place in (at_image.position, segment.target))
+        way = float(np.linalg.norm(after - before))
+        if way <= self._config.max_step + _MISS:
+            return ""
+        return f"the tool would go {way:.3f} m from where the image showed it, more than {self._config.max_step:g}"
 
     def _places(self, state: MotionState, closedness: float | None) -> Vector:
         """Tool centre, both fingertips and the hand [4, 3]; open fingers where the gripper is not known."""
@@ -417,13 +421,6 @@ def _deepening(depth: Vector) -> float:
 
 # Inverse kinematics may miss its target by so much, m.
 _MISS = 0.01
-
-
-def _why_too_far(tool: Vector, longest: float) -> str:
-    way = float(np.linalg.norm(tool[-1] - tool[0]))
-    if way <= longest + _MISS:
-        return ""
-    return f"the tool would go {way:.3f} m in one step, more than {longest:.3f}"
 
 
 def _samples(segment: Segment, spacing: float = 0.025) -> list[MotionState]:

@@ -5,7 +5,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from jepa_common.parameters import declare_parameters, parameter, read_parameters
+from jepa_common.parameters import declare_parameters, parameter, read_parameters, with_changes
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ def configured(nodes, **overrides) -> Node:
 
 def test_defaults_are_read_back_as_the_dataclass(nodes):
     assert read_parameters(configured(nodes), Configuration) == Configuration()
+
+
+def test_changes_reach_nested_configurations_and_leave_the_rest():
+    changed = with_changes(Configuration(), {"sampler.samples": 8, "limits": [3.0], "unknown": 1})
+    assert changed == Configuration(limits=(3.0,), sampler=Sampler(samples=8))
 
 
 def test_overrides_reach_nested_configurations(nodes):

@@ -96,9 +96,9 @@ class Table:
         told = [command.segment for command in self.outputs.commands if command.segment.start <= self.now.ros]
         return told[-1].sample(self.now.ros).position if told else self.start
 
-    def pursue(self, goal: Hashable = "cup", **config: float) -> None:
+    def pursue(self, goal: Hashable = "cup", gripper: float | None = 0.0, **config: float) -> None:
         sequence = GoalSequence(
-            [SubGoal(1, gripper=0.0)], GoalConfig(**{"tolerance": 0.01, "plateau_steps": 0, **config})
+            [SubGoal(1, gripper=gripper)], GoalConfig(**{"tolerance": 0.01, "plateau_steps": 0, **config})
         )
         solver = make_solver(SolverConfig(iterations=2))
         with self.loop.locked():
@@ -396,7 +396,7 @@ def test_single_step_is_stopped_by_a_pause_and_by_stale_data(fault: str) -> None
     table.run(0.5)
     with table.loop.locked():
         table.loop.machine.pause()
-    table.pursue()
+    table.pursue(gripper=None)
     table.run(0.5)
     with table.loop.locked():
         assert table.loop.machine.step(table.time)

@@ -75,6 +75,22 @@ def test_hold_says_why_and_the_next_step_forgets_it() -> None:
     assert not recorder.results
 
 
+def test_granted_step_is_carried_out_until_a_pause_or_a_hold() -> None:
+    for end in ("pause", "hold"):
+        recorder = Recorder()
+        machine = recorder.machine
+        recorder.pursue()
+        machine.pause()
+        assert machine.must_rest and machine.step(1.0) and not machine.must_rest
+        machine.stepped()
+        assert machine.state is State.PAUSED and not machine.wants_step and not machine.must_rest
+        if end == "pause":
+            machine.pause()
+        else:
+            machine.hold(ErrorCode.STALE_DATA, "camera image: too old", 2.0)
+        assert machine.must_rest and not recorder.results
+
+
 def test_hold_that_lasts_gives_the_goal_up_with_its_code() -> None:
     recorder = Recorder()
     recorder.pursue()

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from jepa_planner.limits import Envelope, JointLimits, fr3_limits
 from jepa_planner.motion import CommandedMotion, MotionError, MotionState, Segment, SegmentPlanner
+from jepa_sim.robot_description import ARM_JOINTS, franka_panda
+from jepa_sim.trajectory_controller import TrajectoryController
+from jepa_tools.envelope import as_trajectory
 
 FER = cautious_limits()
 FR3 = Envelope().apply(fr3_limits(FER.names))
@@ -116,6 +119,26 @@ def test_commanded_motion_follows_the_newest_segment_from_its_start_on() -> None
     np.testing.assert_allclose(commanded.sample(10.2).velocity, first.sample(10.2).velocity, atol=1e-9)
     np.testing.assert_allclose(commanded.sample(99.0).position, HOME - 0.2, atol=1e-9)
     assert commanded.end == second.end
+
+
+def test_controller_that_takes_over_on_arrival_keeps_every_limit_until_the_splice() -> None:
+    description = franka_panda()
+    controller = TrajectoryController(ARM_JOINTS, description.limits(ARM_JOINTS))
+    controller.reset(HOME, 10.0)
+    commanded, goals = CommandedMotion(HOME), np.random.default_rng(0).uniform(-0.3, 0.3, (12, 7))
+    executed: list[np.ndarray] = []
+    for step, goal in enumerate(goals):
+        now = 10.0 + 0.2 * step
+        made = PLANNERS["fer"].to_target(now + 0.04, commanded.sample(now + 0.04), HOME + goal)
+        # Messages take their time.
+        controller.accept(as_trajectory(commanded.lead_in(now, made)), now + 0.013)
+        commanded.append(made)
+        times = np.arange(now + 0.013, now + 0.213, 1e-3)
+        executed += [controller.sample(time).accelerations for time in times]
+        told = [commanded.sample(time).acceleration for time in times]
+        np.testing.assert_allclose(executed[-len(times) :], told, atol=0.05)
+    assert np.all(np.abs(executed) <= FER.acceleration * 1.001)
+    assert np.all(np.abs(np.diff(executed, axis=0)) <= FER.jerk * 1e-3 * 1.02)
 
 
 def test_replaced_motion_is_forgotten() -> None:

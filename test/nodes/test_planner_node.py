@@ -273,6 +273,15 @@ def test_solver_settings_change_while_running_and_limits_do_not(rig) -> None:
     assert "configure" in changed[1].reason
 
 
+def test_settings_that_do_not_go_together_are_refused_while_running(rig) -> None:
+    wrong = [Parameter("goal.tolerance_m", value=0.03), Parameter("solver.momentum_mean", value=2.0)]
+    results = [rig.planner.set_parameters([parameter])[0] for parameter in wrong]
+    assert not any(result.successful for result in results)
+    assert "not calibrated" in results[0].reason
+    rig.show_goal()
+    rig.wait_for_state(Status.REACHED)
+
+
 def test_wrong_settings_are_refused_in_configure(make_rig) -> None:
     rig = make_rig(start=False, **{"safety.workspace": [0.0, 1.0]})
     assert rig.planner.trigger_configure().name == "FAILURE"
