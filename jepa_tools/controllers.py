@@ -44,6 +44,9 @@ class Controller(Protocol):
     def goal_index(self) -> int | None:
         """Which of the episode's goals is pursued now; None for those that go by no goals."""
 
+    def energy(self) -> float:
+        """Latent distance to the goal at the last look; NaN for those that know none."""
+
 
 class Baseline:
     """What controllers have in common that neither plan nor know goals."""
@@ -55,6 +58,10 @@ class Baseline:
     def goal_index(self) -> int | None:
         """None."""
         return None
+
+    def energy(self) -> float:
+        """Unknown."""
+        return float("nan")
 
 
 class HoldStill(Baseline):
@@ -142,9 +149,10 @@ class ModelController:
     def __init__(self, model: WorldModel, config: ControlConfig) -> None:
         self._model, self._config = model, config.with_card(model.card)
         self._memory, self._costs = FrameMemory(model), ModelCosts(model)
-        self._mpc: Mpc[SeenFrames, Tensor] = Mpc(config.mpc, make_solver(self._config.solver))
+        self._mpc: Mpc[SeenFrames, Tensor] = Mpc(self._config.mpc, make_solver(self._config.solver))
         self._goals: GoalSequence[Tensor] | None = None
         self._plan_seconds: list[float] = []
+        self._energy = float("nan")
 
     def begin(self, environment: TableEnvironment, episode: TaskEpisode) -> None:  # noqa: ARG002
         """Encodes the goal pictures and forgets the last episode."""
@@ -166,6 +174,7 @@ class ModelController:
         state = environment.state()
         seen = self._memory.add(environment.render(), state)
         action = self._mpc.step(seen, state, self._goals, self._costs)
+        self._energy = action.energy
         if action.plan is not None:
             self._plan_seconds.append(action.plan.elapsed)
         return environment_action(action, environment) if action.outcome is Outcome.PURSUING else None
@@ -177,6 +186,10 @@ class ModelController:
     def goal_index(self) -> int | None:
         """Index of the sub-goal."""
         return None if self._goals is None else self._goals.index
+
+    def energy(self) -> float:
+        """That of the last look."""
+        return self._energy
 
 
 def environment_action(action: Action, environment: TableEnvironment) -> Vector:

@@ -57,6 +57,7 @@ class EpisodeResult:
         initial_distance, final_distance: of what matters (tool or object) to the goal, m.
         steps: actions carried out.
         plan_seconds: time of each plan.
+        energy: latent distance to the goal at the controller's last look; NaN for one that knows none.
         failure: why it failed, in words that are the same for the same kind of failure; empty for a success.
         goals: the goals in the order in which they were pursued; empty for controllers that know none.
         strip: pictures of the goals and of the way, if asked for.
@@ -68,6 +69,7 @@ class EpisodeResult:
     final_distance: float
     steps: int
     plan_seconds: tuple[float, ...] = ()
+    energy: float = float("nan")
     failure: str = ""
     goals: tuple[GoalTrace, ...] = ()
     strip: tuple[StripPicture, ...] = ()
@@ -110,7 +112,7 @@ def run_episode(
     while record.steps < episode.steps and (action := controller.act(environment)) is not None:
         environment.step(action)
         record.stepped(controller.goal_index())
-    return record.result(controller.plan_seconds())
+    return record.result(controller.plan_seconds(), controller.energy())
 
 
 class _Record:
@@ -138,7 +140,7 @@ class _Record:
             caption += f": {goal.name}"
         self._pictures.append((caption, self._picture()))
 
-    def result(self, plan_seconds: tuple[float, ...]) -> EpisodeResult:
+    def result(self, plan_seconds: tuple[float, ...], energy: float) -> EpisodeResult:
         """Judges the end; the environment may move on meanwhile."""
         final = self._task.distance(self._environment, self._episode)
         success = self._task.succeeded(self._environment, self._episode)
@@ -150,6 +152,7 @@ class _Record:
             final_distance=final,
             steps=self.steps,
             plan_seconds=plan_seconds,
+            energy=energy,
             failure=failure,
             goals=tuple(self._goals[index] for index in sorted(self._goals)),
             strip=self._strip() if self._picture_size else (),

@@ -12,7 +12,15 @@ from scipy.stats import binomtest
 
 from jepa_tools.evaluation import EpisodeResult, GoalTrace
 
-_COLUMNS = ("", "success", "final cm (median, p90)", "initial cm", "steps", "plan ms (median, p90)")
+_COLUMNS = (
+    "",
+    "success",
+    "final cm (median, p90)",
+    "initial cm",
+    "steps",
+    "plan ms (median, p90)",
+    "energy (median, p90)",
+)
 
 PUBLISHED = {
     "reach": 1.0,
@@ -44,6 +52,7 @@ def statistics(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         "initial_distance_m": _quantile([result.initial_distance for result in results], 0.5, 4),
         "steps": _quantile([result.steps for result in results], 0.5, 1),
         "plan_ms": _median_and_p90(plan_ms, 2),
+        "energy": _median_and_p90([result.energy for result in results], 5),
         "failures": dict(Counter(result.failure for result in results if not result.success).most_common()),
         "goals": _goal_statistics([goal for result in results for goal in result.goals]),
     }
@@ -106,7 +115,7 @@ def _aligned(cells: Sequence[Sequence[str]]) -> str:
 
 
 def _row(name: str, values: Mapping[str, Any]) -> list[str]:
-    final, plan = values["final_distance_m"], values["plan_ms"]
+    final, plan, energy = values["final_distance_m"], values["plan_ms"], values["energy"]
     return [
         name,
         success_cell(values),
@@ -114,6 +123,7 @@ def _row(name: str, values: Mapping[str, Any]) -> list[str]:
         _scaled(values["initial_distance_m"], 100),
         _scaled(values["steps"], 1),
         f"{_scaled(plan['median'], 1)}, {_scaled(plan['p90'], 1)}" if plan["median"] is not None else "-",
+        f"{energy['median']:.3f}, {energy['p90']:.3f}" if energy["median"] is not None else "-",
     ]
 
 

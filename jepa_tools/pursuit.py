@@ -61,6 +61,11 @@ class Pursuit:
         return tuple(seconds for _, seconds in sorted(by_step.items()) if math.isfinite(seconds))
 
     @property
+    def energy(self) -> float:
+        """Latent distance to the goal when the planner last looked; NaN when it never did."""
+        return next((status.energy for status in reversed(self.statuses) if math.isfinite(status.energy)), math.nan)
+
+    @property
     def control_rate(self) -> float:
         """Actions per simulated second; NaN for fewer than two."""
         first: dict[int, float] = {}

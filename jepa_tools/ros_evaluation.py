@@ -58,5 +58,6 @@ def _result(episode: TaskEpisode, run: TaskRun) -> EpisodeResult:
         final_distance=run.final_distance,
         steps=run.pursuit.steps,
         plan_seconds=run.pursuit.plan_seconds,
+        energy=run.pursuit.energy,
         failure=run.failure,
     )

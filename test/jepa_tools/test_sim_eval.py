@@ -40,6 +40,7 @@ KEYS = {
     "initial_distance_m",
     "steps",
     "plan_ms",
+    "energy",
     "seed",
     "model",
     "baselines",
@@ -111,9 +112,11 @@ def test_planning_in_process_has_the_parameters_of_the_simulated_deployment():
 
 
 def test_several_solvers_stand_in_one_report(untrained: Path, tmp_path: Path):
-    report = evaluate(untrained, tmp_path / "report.json", solver=("mppi", "gradient"), baselines=False)
-    assert set(report["solvers"]) == {"mppi", "gradient"}
+    solvers = ("mppi", "cem", "icem", "gradient", "cem_gradient")
+    report = evaluate(untrained, tmp_path / "report.json", solver=solvers, baselines=False)
+    assert tuple(report["solvers"]) == solvers
     assert report["final_distance_m"] == report["solvers"]["mppi"]["final_distance_m"]
+    assert all(row["energy"]["median"] > 0 and row["plan_ms"]["median"] > 0 for row in report["solvers"].values())
     assert report["baselines"] == {}
 
 
