@@ -18,6 +18,7 @@ from jepa_tools.sim_eval import Evaluator, Results, SimEvalConfig
 from jepa_tools.task_run import TaskRun, check_runs_through_nodes, run_task
 
 NODES = "nodes"
+TIMED_OUT = "did not end in time"
 
 
 def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
@@ -34,6 +35,8 @@ def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
             episode = prepare_episode(task, environment, config.seed, index)
             run = run_task(table.operator, episode, config.task_config, config.timeout)
             model = run.pursuit.model or model
+            if not run.succeeded:
+                tqdm.write(f"episode {index}: {run.failure}; the planner {run.pursuit.outcome}: {run.pursuit.reason}")
             results.append({NODES: _result(episode, run), **baselines.run(index)})
     return results, model
 
@@ -59,5 +62,5 @@ def _result(episode: TaskEpisode, run: TaskRun) -> EpisodeResult:
         steps=run.pursuit.steps,
         plan_seconds=run.pursuit.plan_seconds,
         energy=run.pursuit.energy,
-        failure=run.failure,
+        failure=TIMED_OUT if run.failure and run.pursuit.timed_out else run.failure,
     )
