@@ -45,7 +45,7 @@ class PretrainConfig:
         image_size: side to which a LeRobot dataset's images are scaled; 0 keeps square ones as they are.
         batch: clips per step, over all processes.
         clip_frames: frames per clip of ``joint``.
-        max_stride: frames of a clip lie 1 to this many control periods apart.
+        max_stride: frames of a clip of ``joint`` lie 1 to this many control periods apart.
         seed: of weights, clips, masks and random directions.
         device: "cpu", or "cuda" for the graphics card that ``accelerate launch`` gives each process.
     """
@@ -96,10 +96,11 @@ def _objective(
     """What to minimise, and the encoder to keep: for ``vjepa`` the moving average, as in the released models."""
     torch.manual_seed(config.seed)
     encoder = _first_encoder(config, episodes.image_size)
-    clips = ClipConfig(config.batch, config.max_stride, config.seed)
     if config.objective == "joint":
+        clips = ClipConfig(config.batch, config.max_stride, config.seed)
         model = JointModel(encoder, encoder.config.tokens_per_frame, encoder.config.embed_dim, config.joint)
         return JointObjective(model, episodes, clips, config.clip_frames), encoder
+    clips = ClipConfig(config.batch, config.vjepa.max_stride, config.seed)
     masked = VJepaModel(encoder, config.vjepa, _first_predictor(config))
     cooldown_from = config.loop.steps - config.loop.cooldown_steps
     return VJepaObjective(masked, episodes, clips, cooldown_from), masked.target_encoder

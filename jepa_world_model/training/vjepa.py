@@ -29,6 +29,7 @@ class VJepaConfig:
 
     Attributes:
         frames: per clip; a multiple of the tubelet.
+        max_stride: frames of a clip lie 1 to this many control periods apart.
         image_size: side of the images, pixels; 0 takes those of the data.
         cooldown_frames, cooldown_image_size: the same during the schedule's cool-down (progressive resolution,
             V-JEPA 2, section 2.3); 0 keeps the value from before.
@@ -46,6 +47,7 @@ class VJepaConfig:
     """
 
     frames: int = 16
+    max_stride: int = 1
     image_size: int = 0
     cooldown_frames: int = 0
     cooldown_image_size: int = 0

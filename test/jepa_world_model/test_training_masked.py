@@ -198,7 +198,6 @@ def masked_run(data: Path, out: Path, **changes: object) -> PretrainConfig:
         "loop": loop,
         "monitor": MonitorConfig(every=2, frames=24, least_rank=0.5),
         "batch": 4,
-        "max_stride": 1,
     }
     return PretrainConfig(data, out, **(settings | changes))
 
