@@ -14,6 +14,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
 from jepa_tools.bring_up import BringUp
+from jepa_tools.node_nursery import ADDRESS_VARIABLE, new_address
 from jepa_tools.node_table import DEPLOYMENTS, PACKAGE, RESPAWN_DELAY, Deployment, NodeEntry
 from jepa_tools.other_programs import OtherLaunch, OtherNode, OtherProgram, ShareFile, XacroText
 
@@ -49,14 +50,30 @@ def _make_all(context: LaunchContext, deployment: Deployment) -> list[LaunchDesc
     texts = {name: LaunchConfiguration(name).perform(context) for name in deployment.options}
     bring_up = deployment.bring_up(texts)
     others = [_make_other(program, bring_up) for program in deployment.others(bring_up)]
-    return [*others, *(_make_node(node, deployment, bring_up) for node in deployment.nodes)]
+    address = new_address(deployment.name) if bring_up.preload and deployment.nodes else ""
+    nursery = [_make_nursery(deployment, bring_up, address)] if address else []
+    return [*others, *nursery, *(_make_node(node, deployment, bring_up, address) for node in deployment.nodes)]
 
 
-def _make_node(node: NodeEntry, deployment: Deployment, bring_up: BringUp) -> Node:
+def _make_nursery(deployment: Deployment, bring_up: BringUp, address: str) -> ExecuteProcess:
+    command = ExecutableInPackage(package=PACKAGE, executable="node_nursery")
+    return ExecuteProcess(
+        cmd=[command, address, *deployment.modules],
+        name="nursery",
+        output="screen",
+        respawn=bring_up.use_respawn,
+        respawn_delay=RESPAWN_DELAY,
+    )
+
+
+def _make_node(node: NodeEntry, deployment: Deployment, bring_up: BringUp, address: str) -> Node:
+    """A node from the nursery at `address`, or from its own executable if that is empty."""
     action = LifecycleNode if node.lifecycle else Node
     return action(
         package=PACKAGE,
-        executable=node.name,
+        executable="nursery_node" if address else node.name,
+        arguments=[node.module] if address else [],
+        additional_env={ADDRESS_VARIABLE: address},
         name=node.name,
         namespace=bring_up.namespace,
         parameters=[str(deployment.parameters_file(bring_up)), node.parameters(bring_up)],

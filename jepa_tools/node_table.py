@@ -11,11 +11,13 @@ from pathlib import Path
 from jepa_common.resources import find_resource
 from jepa_tools import other_programs
 from jepa_tools.bring_up import BringUp, OptionInfo, option_infos
+from jepa_tools.node_nursery import ADDRESS_VARIABLE, new_address
 from jepa_tools.other_programs import ARM_CONTROLLER, GRIPPER_CONTROLLER, PACKAGE, OtherProgram
 from jepa_tools.process_runner import ProcessSpec
 
 __all__ = ["DEPLOYMENTS", "PACKAGE", "RESPAWN_DELAY", "BringUp", "Deployment", "NodeEntry", "process_specs"]
 
+NURSERY, NURSERY_NODE = "jepa_tools.node_nursery", "jepa_tools.nursery_node"
 RESPAWN_DELAY = 0.2
 """Seconds from a node's end to its next start."""
 
@@ -71,7 +73,8 @@ PLANNER = NodeEntry(
 
 _COMMON = ("namespace", "use_sim_time", "log_level")
 _LOOP = (
-    *_COMMON, "autostart", "params_file", "model", "device", "use_respawn", "dry_run", "robot_type", "rviz", "record",
+    *_COMMON, "autostart", "params_file", "model", "device", "use_respawn", "preload", "dry_run", "robot_type",
+    "rviz", "record",
 )  # fmt: skip
 _TOPICS = ("image_topic", "joint_states_topic", "joint_trajectory_topic", "gripper_trajectory_topic")
 
@@ -122,6 +125,11 @@ class Deployment:
         if not path.is_file():
             raise FileNotFoundError(f"params_file: expected a YAML file with node parameters, no file {path}")
         return path.absolute()
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The nodes' modules."""
+        return tuple(node.module for node in self.nodes)
 
     @property
     def lifecycle_names(self) -> tuple[str, ...]:
@@ -183,24 +191,31 @@ DEPLOYMENTS = {
 def process_specs(
     deployment: Deployment, bring_up: BringUp, environment: Mapping[str, str] = os.environ
 ) -> list[ProcessSpec]:
-    """The deployment's nodes as processes of this Python interpreter.
+    """The deployment's nodes as processes of this Python interpreter, and before them the nursery if they have one.
 
     Args:
         deployment: which nodes.
         bring_up: how they are started.
         environment: of the processes; see `jepa_tools.ros_domain.domain_environment`.
     """
-    readable = {"PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
-    return [
-        ProcessSpec(
-            name=node.name,
-            command=(sys.executable, "-m", node.module, *ros_arguments(node, deployment, bring_up)),
+    address = new_address(deployment.name) if bring_up.preload else ""
+    readable = {"PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0", ADDRESS_VARIABLE: address}
+
+    def spec(name: str, module: str, *arguments: str) -> ProcessSpec:
+        return ProcessSpec(
+            name=name,
+            command=(sys.executable, "-m", module, *arguments),
             environment=dict(environment) | readable,
             respawn=bring_up.use_respawn,
             respawn_delay=RESPAWN_DELAY,
         )
+
+    nursery = [spec("nursery", NURSERY, address, *deployment.modules)] if bring_up.preload else []
+    nodes = [
+        spec(node.name, NURSERY_NODE, node.module, *ros_arguments(node, deployment, bring_up))
         for node in deployment.nodes
     ]
+    return [*nursery, *nodes]
 
 
 def ros_arguments(node: NodeEntry, deployment: Deployment, bring_up: BringUp) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import yaml
 
 from jepa_common.parameters import declared_parameters
 from jepa_tools.bring_up import BringUp, option_infos
+from jepa_tools.node_nursery import ADDRESS_VARIABLE
 from jepa_tools.node_table import DEPLOYMENTS, Deployment, NodeEntry, process_specs, ros_arguments
 from jepa_tools.other_programs import JepaCommand, OtherLaunch, OtherNode, ShareFile
 
@@ -141,6 +142,19 @@ def test_a_command_line_says_all_that_the_options_say():
     assert "dry_run" not in encoder
     assert "-p dry_run:=true" in " ".join(nodes["planner"])
     assert "image:=" not in " ".join(nodes["planner"])
+
+
+def test_nodes_come_from_one_nursery_that_loads_their_modules_unless_that_is_declined():
+    deployment = DEPLOYMENTS["sim"]
+    nursery, *nodes = process_specs(deployment, deployment.defaults())
+    address = nursery.environment[ADDRESS_VARIABLE]
+    assert nursery.command[2:] == ("jepa_tools.node_nursery", address, *deployment.modules)
+    for spec, node in zip(nodes, deployment.nodes, strict=True):
+        assert spec.command[2:4] == ("jepa_tools.nursery_node", node.module)
+        assert spec.environment[ADDRESS_VARIABLE] == address
+    alone = process_specs(deployment, replace(deployment.defaults(), preload=False))
+    assert [spec.name for spec in alone] == [node.name for node in deployment.nodes]
+    assert not any(spec.environment[ADDRESS_VARIABLE] for spec in alone)
 
 
 def test_what_is_not_said_is_left_to_the_parameters_file():
