@@ -50,6 +50,10 @@ class EpisodeArrays:
         """Frames per episode."""
         return int(self.images.shape[1])
 
+    def first(self, count: int) -> EpisodeArrays:
+        """The first ``count`` episodes."""
+        return EpisodeArrays(self.images[:count], self.states[:count], self.actions[:count])
+
     @property
     def image_size(self) -> int:
         """Side of the square images in pixels."""
