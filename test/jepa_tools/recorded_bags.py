@@ -117,7 +117,7 @@ def command_message(positions: tuple[float, ...]):
 def write_bag(path: Path, recipe: BagRecipe | None = None, storage: str = "mcap", version: int = 9) -> Path:
     """Writes a bag and returns its path."""
     recipe = recipe or BagRecipe()
-    with Writer(path, version=version, storage_plugin=StoragePlugin(storage)) as writer:
+    with Writer(path, version=version, storage_plugin=StoragePlugin[storage.upper()]) as writer:
         bag = _Bag(writer)
         if recipe.urdf:
             text = TYPES.types["std_msgs/msg/String"](URDF.read_text())
