@@ -1,4 +1,4 @@
-"""The moves of a camera calibration, and what the model makes of them; the same in the simulator and on the robot."""
+"""The moves of a camera calibration, and how they are scored; the same in the simulator and on the robot."""
 
 from __future__ import annotations
 
@@ -7,53 +7,36 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from jepa_planner.camera_calibration import CandidateRotations
 from jepa_planner.solvers.base import ACTION_DIM, TRANSLATION, Cost
-from jepa_planner.solvers.factory import SolverConfig, make_solver
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class MoveConfig:
-    """How the arm moves to find out how the camera stands, and how the moves are inferred from pictures.
+    """How the arm moves to find out how the camera stands.
 
     Attributes:
         moves: how many, each in a random direction.
         steps: actions per move. One action alone is hardly longer than the error of what a small model sees.
         step: translation of one action, m.
         settle: actions between two moves that do nothing, so that the arm rests when a picture counts.
-        samples, iterations: of the search for the action that explains a move.
-        longest: longest translation that the search considers, m.
-        seed: of directions and search.
+        seed: of the directions, and of the fit.
     """
 
     moves: int = 32
     steps: int = 3
     step: float = 0.05
     settle: int = 1
-    samples: int = 48
-    iterations: int = 4
-    longest: float = 0.2
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("moves", "steps", "samples", "iterations"):
+        for name in ("moves", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.settle < 0 or not 0 < self.step <= self.longest:
-            raise ValueError(
-                f"expected 0 < step <= longest and settle >= 0, got {self.step}, {self.longest} and {self.settle}"
-            )
-
-    def solver(self) -> SolverConfig:
-        """The search for the action that explains a move."""
-        return SolverConfig(
-            samples=self.samples,
-            iterations=self.iterations,
-            elites=max(2, self.samples // 8),
-            max_step=self.longest,
-            seed=self.seed,
-        )
+        if self.settle < 0 or not self.step > 0:
+            raise ValueError(f"expected a positive step and settle >= 0, got {self.step} and {self.settle}")
 
 
 class RandomMoves:
@@ -79,10 +62,12 @@ class RandomMoves:
         return np.concatenate([direction, np.zeros(ACTION_DIM - 3)])
 
 
-def infer_translation(cost: Cost, config: MoveConfig) -> Floats:
-    """The translation [3], m, of least ``cost``: of the action that explains best how one picture became another.
+def score_move(cost: Cost, move: Floats, candidates: CandidateRotations) -> Floats:
+    """Energies [candidates + 1] of a performed translation [3], m, as it looks along each candidate's axes.
 
-    ``cost`` scores actions that start from the first picture against the latent of the second.
+    ``cost`` scores actions that start from the picture before the move against the latent of the picture after it.
     """
-    plan = make_solver(config.solver()).solve(cost)
-    return np.asarray(plan.actions[0, TRANSLATION], dtype=np.float64)
+    seen = candidates.seen(move)
+    actions = np.zeros((len(seen), 1, ACTION_DIM), dtype=np.float32)
+    actions[:, 0, TRANSLATION] = seen
+    return np.asarray(cost(actions), dtype=np.float64)

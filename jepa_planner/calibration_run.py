@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from jepa_planner.calibration_moves import MoveConfig, RandomMoves, infer_translation
+from jepa_planner.calibration_moves import MoveConfig, RandomMoves, score_move
 from jepa_planner.camera_calibration import (
     CalibrationError,
     CalibrationRequirements,
     CameraCalibration,
+    CandidateRotations,
     fit_camera,
 )
 from jepa_planner.control_loop import LatentStamps, PlanningError
 from jepa_planner.cost import CostFactory
 from jepa_planner.goals import GoalSequence, Outcome, Progress
 from jepa_planner.mpc import Action
-from jepa_planner.solvers.base import ACTION_DIM, SolverError
+from jepa_planner.solvers.base import ACTION_DIM
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,7 +30,7 @@ class CalibrationConfig:
     """How a calibration runs.
 
     Attributes:
-        moves: how the arm moves, and how its moves are inferred.
+        moves: how the arm moves.
         requirements: what the moves must show.
         low, high: corners [3] of the box in which the tool moves, m, base frame.
         model: identity of the world model.
@@ -47,13 +48,13 @@ class CalibrationRun:
     """Takes the place of `Mpc` for one goal of the control loop. One thread steps it.
 
     Every move is a few equal actions and a pause. The picture after it is the goal, by its stamp, against which the
-    actions from the picture before it are scored: the predictor takes camera latents for goals, too.
+    move from the picture before it is scored: the predictor takes camera latents for goals, too.
     """
 
     config: CalibrationConfig
     on_found: Callable[[CameraCalibration], None]
     _performed: list[Floats] = field(default_factory=list, init=False)
-    _inferred: list[Floats] = field(default_factory=list, init=False)
+    _energies: list[Floats] = field(default_factory=list, init=False)
     _failures: list[str] = field(default_factory=list, init=False)
     _before: LatentStamps | None = field(default=None, init=False)
     _action: Floats = field(default_factory=lambda: np.zeros(ACTION_DIM), init=False)
@@ -61,6 +62,7 @@ class CalibrationRun:
 
     def __post_init__(self) -> None:
         self._directions = RandomMoves(self.config.low, self.config.high, self.config.moves)
+        self._candidates = CandidateRotations.grid()
 
     def reset(self, seed: int | None = None) -> None:
         """Nothing is remembered from other goals."""
@@ -89,24 +91,31 @@ class CalibrationRun:
         if self._before is None:
             return
         before = self._before
+        performed = now.states[-1, :3] - before.states[-1, :3]
         try:
-            inferred = infer_translation(cost(before, before.states[-1], now.stamps[-1]), self.config.moves)
-        except (PlanningError, SolverError) as error:
+            energies = score_move(cost(before, before.states[-1], now.stamps[-1]), performed, self._candidates)
+        except PlanningError as error:
             self._failures.append(str(error))
             return
-        self._inferred.append(inferred)
-        self._performed.append(now.states[-1, :3] - before.states[-1, :3])
+        self._energies.append(energies)
+        self._performed.append(performed)
 
     def _conclude(self) -> Action:
         config = self.config
         try:
             if self._failures and len(self._performed) < config.requirements.moves:
                 raise CalibrationError(
-                    f"{len(self._failures)} of {config.moves.moves} moves could not be inferred, the last because: "
+                    f"{len(self._failures)} of {config.moves.moves} moves could not be scored, the last because: "
                     f"{self._failures[-1]} (the predictor must keep latents for the time of a move: latents_kept)"
                 )
-            performed, inferred = np.array(self._performed), np.array(self._inferred)
-            found = fit_camera(performed, inferred, config.requirements, config.model, config.moves.seed)
+            found = fit_camera(
+                np.array(self._performed),
+                np.array(self._energies),
+                self._candidates,
+                config.requirements,
+                config.model,
+                config.moves.seed,
+            )
         except CalibrationError as error:
             return _action(np.zeros(ACTION_DIM), Progress(Outcome.BUDGET_SPENT, 0, self._step, reason=str(error)))
         self.on_found(found)

@@ -1,10 +1,14 @@
 """Camera calibration without a tape measure: which way the model's action axes point in the robot's base frame.
 
 A world model that was trained with one view takes the directions of actions from what it sees. Seen by a camera that
-stands elsewhere, its axes are turned against the robot's. Small known moves show by how much (V-JEPA 2, appendix on
-the sensitivity to the camera position): for every move the action is inferred that the model thinks has led from one
-picture to the next, a linear map from inferred to performed actions is fitted by least squares, and the rotation
-nearest to it (Kabsch, 1976) turns planned actions into the base frame.
+stands elsewhere, its axes are turned against the robot's (V-JEPA 2, appendix on the sensitivity to the camera
+position). Small known moves show by how much. For each candidate rotation, every move is predicted as it looks along
+axes that are turned so, and the prediction is compared with the latent that came: the rotation that explains all moves
+best is a least-squares fit in latent space. It weighs directions by how well the view shows them, which a fit to one
+inferred action per move does not: along the line of sight, such actions are mostly error.
+
+The fit is repeated for resampled moves. The mean of its results, by singular value decomposition (Moakher, 2002), is
+the rotation; their spread says how well it is known.
 """
 
 from __future__ import annotations
@@ -17,11 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
+from scipy.spatial.transform import Rotation
 
 Floats = npt.NDArray[np.float64]
 
 AXES = ("x", "y", "z")
-_BOOTSTRAP_SAMPLES = 200
+_RESAMPLINGS = 200
 _YAML_HEADER = """\
 # Written by `jepa calibrate`: the rotation from the world model's action axes to the robot's base frame.
 # The planner applies it when its parameter `camera_calibration` names this file. Calibrate again when the camera moves.
@@ -39,22 +44,22 @@ class CalibrationRequirements:
     Attributes:
         moves: least number of moves.
         spread: least length of the shortest principal axis of the moves, as a share of the longest.
-        agreement: least agreement of performed and turned inferred actions, 1 for equal directions and lengths.
+        explained: least share of the change between pictures that moves along the turned axes explain.
         uncertainty: largest standard error of the rotation, degrees.
     """
 
     moves: int = 12
     spread: float = 0.2
-    agreement: float = 0.5
-    uncertainty: float = 15.0
+    explained: float = 0.1
+    uncertainty: float = 20.0
 
     def __post_init__(self) -> None:
         if self.moves < 3:
             raise ValueError(f"moves: expected at least 3, one for each axis, got {self.moves}")
-        if not (0 < self.spread < 1 and -1 <= self.agreement <= 1 and self.uncertainty > 0):
+        if not (0 < self.spread < 1 and self.explained <= 1 and self.uncertainty > 0):
             raise ValueError(
-                "expected a spread in (0, 1), an agreement from -1 to 1 and a positive uncertainty, got "
-                f"{self.spread}, {self.agreement} and {self.uncertainty}"
+                "expected a spread in (0, 1), an explained share up to 1 and a positive uncertainty, got "
+                f"{self.spread}, {self.explained} and {self.uncertainty}"
             )
 
 
@@ -64,19 +69,17 @@ class CameraCalibration:
 
     Attributes:
         rotation: [3, 3], from the model's action axes to the base frame: performed = rotation @ planned.
-        response: [3, 3], the least-squares map from performed to inferred actions; a column is what the model makes of
-            one metre along a base axis, and a short one an axis that this view hardly shows.
-        agreement: of performed and turned inferred actions: 1 for equal directions, 0 for none in common.
-        agreement_before: the same without the rotation.
-        uncertainty: standard error of the rotation, degrees; from resampled moves.
+        explained: share of the energy between the pictures before and after a move that the model's prediction of the
+            move takes away, with the rotation: 1 for perfect predictions, 0 for those no better than "nothing moved".
+        explained_before: the same without the rotation.
+        uncertainty: standard error of the rotation, degrees.
         moves: number of moves.
         model: identity of the world model, "<name>@<version>"; another one needs its own calibration.
     """
 
     rotation: Floats
-    response: Floats
-    agreement: float
-    agreement_before: float
+    explained: float
+    explained_before: float
     uncertainty: float
     moves: int
     model: str = ""
@@ -99,54 +102,94 @@ class CameraCalibration:
     def report(self) -> str:
         """What a person wants to know, in lines."""
         angles = ", ".join(f"{name} {angle:.1f}" for name, angle in zip(AXES, self.axis_angles, strict=True))
-        seen = np.linalg.norm(self.response, axis=0)
-        lengths = ", ".join(f"{name} {length:.2f}" for name, length in zip(AXES, seen, strict=True))
         return "\n".join(
             (
                 f"turned by {self.angle:.1f} degrees (standard error {self.uncertainty:.1f}), of that {self.yaw:.1f} "
                 "about the vertical axis",
                 f"angle between planned and true axis, degrees: {angles}",
-                f"share of a move that the model sees along each axis: {lengths}",
-                f"agreement of {self.moves} moves: {self.agreement:.2f} with the rotation, "
-                f"{self.agreement_before:.2f} without (1: same directions)",
+                f"{self.moves} moves; with the rotation, the model explains {100 * self.explained:.0f} % of what they "
+                f"changed in the picture's latent, without it {100 * self.explained_before:.0f} %",
             )
         )
 
 
+@dataclass(frozen=True, eq=False)
+class CandidateRotations:
+    """The rotations that are tried: all turns about the vertical, each also tilted a little.
+
+    Attributes:
+        matrices: [candidates, 3, 3], from the model's action axes to the base frame; the first changes nothing.
+    """
+
+    matrices: Floats
+
+    @classmethod
+    def grid(cls, yaw_step: float = 15.0, tilt: float = 15.0) -> CandidateRotations:
+        """Turns in steps of ``yaw_step`` degrees, each upright and tilted by ``tilt`` degrees in six directions."""
+        yaws = np.radians(np.arange(0.0, 360.0, yaw_step))
+        ways = np.arange(6) * np.pi / 3
+        tilts = np.concatenate([np.zeros((1, 2)), np.radians(tilt) * np.column_stack((np.cos(ways), np.sin(ways)))])
+        vectors = np.column_stack((tilts, np.zeros(len(tilts))))
+        upright = Rotation.from_euler("z", yaws)
+        return cls(
+            np.stack([(Rotation.from_rotvec(vector) * upright).as_matrix() for vector in vectors], axis=1).reshape(
+                -1, 3, 3
+            )
+        )
+
+    def seen(self, move: npt.ArrayLike) -> Floats:
+        """What a performed translation [3] is along the model's axes: [candidates + 1, 3], the last one "no move"."""
+        turned = np.einsum("gji,j->gi", self.matrices, np.asarray(move, dtype=np.float64))
+        return np.concatenate([turned, np.zeros((1, 3))])
+
+
 def fit_camera(
     performed: npt.ArrayLike,
-    inferred: npt.ArrayLike,
+    energies: npt.ArrayLike,
+    candidates: CandidateRotations,
     requirements: CalibrationRequirements = CalibrationRequirements(),
     model: str = "",
     seed: int = 0,
 ) -> CameraCalibration:
-    """The rotation between inferred and performed translations, both [moves, 3] in m.
+    """The rotation that explains the moves best.
 
     Args:
-        performed: what the arm did, base frame.
-        inferred: what the model thinks that it did.
+        performed: translations [moves, 3] of the arm, m, base frame.
+        energies: [moves, candidates + 1] of `CandidateRotations.seen`: from the picture before to that after the move.
+        candidates: the rotations that were tried.
         requirements: what the moves must show.
         model: identity of the world model.
-        seed: of the resampling that measures the uncertainty.
+        seed: of the resampling.
 
     Raises:
         ValueError: arrays of other shapes, or numbers that are not finite.
         CalibrationError: too few moves, moves that miss a direction, or a poor fit.
     """
-    true, seen = _checked(performed, inferred)
+    true, scores = _checked(performed, energies, len(candidates.matrices))
     _check_moves(true, requirements)
-    rotation = nearest_rotation(true.T @ seen)
+    best = candidates.matrices[_best_of_resampled(scores[:, :-1], np.random.default_rng(seed))]
+    rotation = nearest_rotation(best.mean(axis=0))
+    totals = scores.mean(axis=0)
     calibration = CameraCalibration(
         rotation=rotation,
-        response=np.linalg.lstsq(true, seen, rcond=None)[0].T,
-        agreement=_agreement(true, seen @ rotation.T),
-        agreement_before=_agreement(true, seen),
-        uncertainty=_standard_error(true, seen, rotation, np.random.default_rng(seed)),
+        explained=1.0 - float(totals[:-1].min() / totals[-1]),
+        explained_before=1.0 - float(totals[0] / totals[-1]),
+        uncertainty=_root_mean_square([rotation_angle(rotation.T @ each) for each in best]),
         moves=len(true),
         model=model,
     )
     _check_fit(calibration, requirements)
     return calibration
+
+
+def _best_of_resampled(scores: Floats, generator: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Indices [resamplings] of the candidates of least energy for moves drawn with replacement (bootstrap)."""
+    counts = generator.multinomial(len(scores), np.full(len(scores), 1 / len(scores)), size=_RESAMPLINGS)
+    return np.argmin(counts @ scores, axis=1)
+
+
+def _root_mean_square(values: list[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def nearest_rotation(matrix: Floats) -> Floats:
@@ -170,8 +213,8 @@ def save_calibration(calibration: CameraCalibration, path: Path) -> None:
         "yaw_degrees": calibration.yaw,
         "axis_angles_degrees": calibration.axis_angles.tolist(),
         "standard_error_degrees": calibration.uncertainty,
-        "agreement": calibration.agreement,
-        "agreement_before": calibration.agreement_before,
+        "explained": calibration.explained,
+        "explained_before": calibration.explained_before,
         "moves": calibration.moves,
     }
     text = yaml.safe_dump({"camera_calibration": values}, sort_keys=False, default_flow_style=None)
@@ -209,20 +252,23 @@ def _check_rotation(rotation: Floats, path: Path) -> None:
         raise ValueError(f"camera calibration {path}: expected a 3 x 3 rotation matrix, got {rotation.tolist()}")
 
 
-def _checked(performed: npt.ArrayLike, inferred: npt.ArrayLike) -> tuple[Floats, Floats]:
-    true, seen = np.asarray(performed, dtype=np.float64), np.asarray(inferred, dtype=np.float64)
-    if true.shape != seen.shape or true.ndim != 2 or true.shape[1] != 3:
-        raise ValueError(f"expected two arrays [moves, 3], got {list(true.shape)} and {list(seen.shape)}")
-    if not (np.isfinite(true).all() and np.isfinite(seen).all()):
-        raise ValueError("expected finite moves; check the latents and the joint states")
-    return true, seen
+def _checked(performed: npt.ArrayLike, energies: npt.ArrayLike, candidates: int) -> tuple[Floats, Floats]:
+    true, scores = np.asarray(performed, dtype=np.float64), np.asarray(energies, dtype=np.float64)
+    if true.shape != (len(scores), 3) or scores.shape != (len(true), candidates + 1):
+        raise ValueError(
+            f"expected moves [moves, 3] and energies [moves, {candidates + 1}], "
+            f"got {list(true.shape)} and {list(scores.shape)}"
+        )
+    if not (np.isfinite(true).all() and np.isfinite(scores).all()):
+        raise ValueError("expected finite moves and energies; check the latents and the joint states")
+    return true, scores
 
 
 def _check_moves(true: Floats, requirements: CalibrationRequirements) -> None:
     if len(true) < requirements.moves:
         raise CalibrationError(f"expected at least {requirements.moves} moves, got {len(true)}: let the arm move more")
     lengths = np.linalg.svd(true, compute_uv=False)
-    if lengths[2] < requirements.spread * lengths[0]:
+    if lengths[2] <= requirements.spread * lengths[0]:
         raise CalibrationError(
             f"the moves hardly leave a plane: along their principal axes they are {np.round(lengths, 3).tolist()} m; "
             "begin where the arm can move in every direction"
@@ -231,8 +277,8 @@ def _check_moves(true: Floats, requirements: CalibrationRequirements) -> None:
 
 def _check_fit(fit: CameraCalibration, requirements: CalibrationRequirements) -> None:
     problems = []
-    if not fit.agreement >= requirements.agreement:
-        problems.append(f"agreement {fit.agreement:.2f}, expected at least {requirements.agreement:.2f}")
+    if not fit.explained >= requirements.explained:
+        problems.append(f"{100 * fit.explained:.0f} % explained, expected {100 * requirements.explained:.0f} % or more")
     if not fit.uncertainty <= requirements.uncertainty:
         problems.append(
             f"standard error {fit.uncertainty:.1f} degrees, expected at most {requirements.uncertainty:.1f}"
@@ -243,18 +289,3 @@ def _check_fit(fit: CameraCalibration, requirements: CalibrationRequirements) ->
             "enough: see that the whole arm and the table are in the picture, bring the camera nearer to where it "
             f"stood for the training data, or make more and longer moves.\n{fit.report()}"
         )
-
-
-def _agreement(true: Floats, seen: Floats) -> float:
-    scale = float(np.linalg.norm(true) * np.linalg.norm(seen))
-    return float(np.sum(true * seen)) / scale if scale > 0 else 0.0
-
-
-def _standard_error(true: Floats, seen: Floats, rotation: Floats, generator: np.random.Generator) -> float:
-    """Root mean square angle, degrees, between ``rotation`` and the fits to resampled moves (bootstrap)."""
-    angles = []
-    for _ in range(_BOOTSTRAP_SAMPLES):
-        rows = generator.integers(len(true), size=len(true))
-        resampled = nearest_rotation(true[rows].T @ seen[rows])
-        angles.append(rotation_angle(resampled.T @ rotation))
-    return float(np.sqrt(np.mean(np.square(angles))))

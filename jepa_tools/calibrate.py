@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from jepa_planner.calibration_moves import MoveConfig, RandomMoves, infer_translation
+from jepa_planner.calibration_moves import MoveConfig, RandomMoves, score_move
 from jepa_planner.camera_calibration import (
     CalibrationError,
     CalibrationRequirements,
     CameraCalibration,
+    CandidateRotations,
     fit_camera,
     save_calibration,
 )
@@ -71,7 +72,7 @@ class CalibrateConfig:
         model: Checkpoint, a path or a name in models/checkpoints.
         device: Where the model runs.
         camera: With --simulate and --evaluate, the camera before it is turned.
-        moves: How the arm moves, and how the moves are inferred.
+        moves: How the arm moves.
         requirements: What the moves must show; a poorer fit is refused.
         control: With --evaluate, planning in detail.
     """
@@ -137,25 +138,29 @@ def calibrate(config: CalibrateConfig) -> int:
 
 def calibrate_table(environment: TableEnvironment, model: WorldModel, config: CalibrateConfig) -> CameraCalibration:
     """Moves the simulated arm and fits the camera's rotation; raises CalibrationError when the fit is poor."""
-    performed, inferred = table_moves(environment, model, config.moves)
-    return fit_camera(performed, inferred, config.requirements, model.card.model_id, config.moves.seed)
+    candidates = CandidateRotations.grid()
+    performed, energies = table_moves(environment, model, config.moves, candidates)
+    return fit_camera(performed, energies, candidates, config.requirements, model.card.model_id, config.moves.seed)
 
 
-def table_moves(environment: TableEnvironment, model: WorldModel, config: MoveConfig) -> tuple[Vector, Vector]:
-    """Performed and inferred translations, each [moves, 3] m, of moves on the simulated table."""
+def table_moves(
+    environment: TableEnvironment, model: WorldModel, config: MoveConfig, candidates: CandidateRotations
+) -> tuple[Vector, Vector]:
+    """Translations [moves, 3], m, on the simulated table, and their energies [moves, candidates + 1]."""
     workspace = environment.config.reset.workspace
     directions = RandomMoves(workspace.low, workspace.high, config)
-    performed, inferred = [], []
+    performed, energies = [], []
     for index in range(config.moves):
         if index % _MOVES_PER_SCENE == 0:
             environment.reset(_CALIBRATION_SCENES + config.seed + index)
         before = _look(environment, model)
         _move(environment, directions.next(before.states[0, :3]), config)
         after = _look(environment, model)
-        performed.append(after.states[0, :3] - before.states[0, :3])
+        move = after.states[0, :3] - before.states[0, :3]
         cost = ModelCosts(model)(before, before.states[0], after.latents[0])
-        inferred.append(infer_translation(cost, config))
-    return np.array(performed), np.array(inferred)
+        performed.append(move)
+        energies.append(score_move(cost, move, candidates))
+    return np.array(performed), np.array(energies)
 
 
 def _look(environment: TableEnvironment, model: WorldModel) -> SeenFrames:
@@ -179,7 +184,7 @@ def _environment(config: CalibrateConfig, angle: float) -> EnvironmentConfig:
 
 def _evaluate(config: CalibrateConfig) -> int:
     results = []
-    print(_ROW.format("turned", "found", "error", "agreement", "success without", "with", "true rotation"))
+    print(_ROW.format("turned", "found", "error", "explained", "success without", "with", "true rotation"))
     for result in _angle_results(config):
         results.append(result)
         print(_row(result), flush=True)
@@ -247,7 +252,7 @@ def _row(result: AngleResult) -> str:
         f"{result.angle:g}",
         "refused" if found is None else f"{found.angle:.0f} (yaw {found.yaw:.0f})",
         "" if found is None else f"{found.uncertainty:.0f}",
-        "" if found is None else f"{found.agreement:.2f}",
+        "" if found is None else f"{100 * found.explained:.0f} %",
         *(_successes(result.episodes.get(name)) for name in ("without", "with", "true rotation")),
     )
 

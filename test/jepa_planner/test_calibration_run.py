@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from jepa_planner.calibration_moves import MoveConfig, RandomMoves, infer_translation
+from jepa_planner.calibration_moves import MoveConfig, RandomMoves, score_move
 from jepa_planner.calibration_run import CalibrationConfig, CalibrationRun
-from jepa_planner.camera_calibration import CalibrationRequirements, CameraCalibration
+from jepa_planner.camera_calibration import CalibrationRequirements, CameraCalibration, CandidateRotations
 from jepa_planner.control_loop import LatentStamps, PlanningError
 from jepa_planner.cost import Assessment
 from jepa_planner.goals import GoalConfig, GoalSequence, Outcome, SubGoal
 
 LOW, HIGH = (0.35, -0.3, 0.1), (0.65, 0.3, 0.5)
 TURN = Rotation.from_euler("z", 35.0, degrees=True)
-MOVES = MoveConfig(moves=16, samples=32, iterations=4)
+MOVES = MoveConfig(moves=16)
 
 
 def config(moves: MoveConfig = MOVES, **requirements: float) -> CalibrationConfig:
@@ -66,7 +66,7 @@ def test_finds_how_the_axes_are_turned() -> None:
     found: list[CameraCalibration] = []
     action = TurnedTable().drive(CalibrationRun(config(), found.append))
     assert action.outcome is Outcome.REACHED and "vertical axis" in action.progress.reason
-    assert found[0].yaw == pytest.approx(35.0, abs=4.0) and found[0].model == "some@0123"
+    assert found[0].yaw == pytest.approx(35.0, abs=8.0) and found[0].model == "some@0123"
 
 
 def test_moves_stay_in_their_box() -> None:
@@ -95,18 +95,20 @@ def test_a_predictor_that_forgets_ends_it_with_the_reason() -> None:
 
 
 def test_a_poor_fit_is_not_used() -> None:
-    run = CalibrationRun(config(agreement=1.0), lambda _: pytest.fail("the fit is poor"))
+    run = CalibrationRun(config(uncertainty=1e-6), lambda _: pytest.fail("the fit is poor"))
     action = TurnedTable().drive(run)
     assert action.outcome is Outcome.BUDGET_SPENT and "too poor" in action.progress.reason
 
 
-def test_an_action_is_inferred_from_its_energies() -> None:
-    action = np.array([0.06, -0.08, 0.04])
-    found = infer_translation(lambda actions: np.abs(actions[:, 0, :3] - action).sum(axis=-1), MoveConfig())
-    np.testing.assert_allclose(found, action, atol=0.015)
+def test_a_move_is_scored_as_it_looks_along_each_axis() -> None:
+    candidates, move = CandidateRotations.grid(), np.array([0.06, -0.08, 0.04])
+    energies = score_move(lambda actions: np.linalg.norm(actions[:, 0, :3] - move, axis=-1), move, candidates)
+    assert energies.shape == (len(candidates.matrices) + 1,)
+    assert energies[0] == pytest.approx(0.0, abs=1e-6) and np.argmin(energies) == 0
+    assert energies[-1] == pytest.approx(np.linalg.norm(move))
 
 
-@pytest.mark.parametrize("senseless", [{"moves": 0}, {"step": 0.3}, {"settle": -1}, {"samples": 0}])
+@pytest.mark.parametrize("senseless", [{"moves": 0}, {"step": 0.3}, {"settle": -1}])
 def test_senseless_moves_are_refused(senseless: dict) -> None:
     with pytest.raises(ValueError, match="expected"):
         MoveConfig(**senseless)
