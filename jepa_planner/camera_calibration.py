@@ -130,7 +130,7 @@ class CandidateRotations:
         ways = np.arange(6) * np.pi / 3
         tilts = np.concatenate([np.zeros((1, 2)), np.radians(tilt) * np.column_stack((np.cos(ways), np.sin(ways)))])
         vectors = np.column_stack((tilts, np.zeros(len(tilts))))
-        upright = Rotation.from_euler("z", yaws)
+        upright = Rotation.from_rotvec(yaws[:, None] * [[0.0, 0.0, 1.0]])
         return cls(
             np.stack([(Rotation.from_rotvec(vector) * upright).as_matrix() for vector in vectors], axis=1).reshape(
                 -1, 3, 3

@@ -273,8 +273,8 @@ class CalibrationParameters:
     steps: int = parameter(3, "Actions per move", minimum=1, maximum=20)
     step: float = parameter(0.05, "Translation of one action, m", minimum=0.005, maximum=0.2)
     margin: float = parameter(0.08, "Distance kept to the borders of the workspace, m", minimum=0.0, maximum=0.5)
-    agreement: float = parameter(0.5, "Least agreement of moves and model, up to 1", minimum=0.0, maximum=1.0)
-    uncertainty: float = parameter(15.0, "Largest standard error, degrees", minimum=0.1, maximum=180.0)
+    explained: float = parameter(0.1, "Least share of a move's change that the model explains", maximum=1.0)
+    uncertainty: float = parameter(20.0, "Largest standard error, degrees", minimum=0.1, maximum=180.0)
 
     def config(self, workspace: Box, model: str) -> CalibrationConfig:
         """The library's configuration. Raises ValueError when the margin leaves nothing of the workspace."""
@@ -284,7 +284,7 @@ class CalibrationParameters:
         moves = MoveConfig(moves=self.moves, steps=self.steps, step=self.step)
         requirements = CalibrationRequirements(
             moves=min(CalibrationRequirements.moves, self.moves),
-            agreement=self.agreement,
+            explained=self.explained,
             uncertainty=self.uncertainty,
         )
         corners = [(float(x), float(y), float(z)) for x, y, z in (low, high)]
