@@ -119,23 +119,23 @@ class CandidateRotations:
 
     Attributes:
         matrices: [candidates, 3, 3], from the model's action axes to the base frame; the first changes nothing.
+        resolution: standard error that comes from trying no rotations in between, degrees.
     """
 
     matrices: Floats
+    resolution: float
 
     @classmethod
-    def grid(cls, yaw_step: float = 15.0, tilt: float = 15.0) -> CandidateRotations:
+    def grid(cls, yaw_step: float = 10.0, tilt: float = 12.0) -> CandidateRotations:
         """Turns in steps of ``yaw_step`` degrees, each upright and tilted by ``tilt`` degrees in six directions."""
         yaws = np.radians(np.arange(0.0, 360.0, yaw_step))
         ways = np.arange(6) * np.pi / 3
         tilts = np.concatenate([np.zeros((1, 2)), np.radians(tilt) * np.column_stack((np.cos(ways), np.sin(ways)))])
         vectors = np.column_stack((tilts, np.zeros(len(tilts))))
-        upright = Rotation.from_rotvec(yaws[:, None] * [[0.0, 0.0, 1.0]])
-        return cls(
-            np.stack([(Rotation.from_rotvec(vector) * upright).as_matrix() for vector in vectors], axis=1).reshape(
-                -1, 3, 3
-            )
-        )
+        turns = Rotation.from_rotvec(yaws[:, None] * [[0.0, 0.0, 1.0]])
+        tilted = [(Rotation.from_rotvec(vector) * turns).as_matrix() for vector in vectors]
+        # A value that is rounded to a grid is off by the step over the root of twelve.
+        return cls(np.concatenate(tilted), yaw_step / math.sqrt(12.0))
 
     def seen(self, move: npt.ArrayLike) -> Floats:
         """What a performed translation [3] is along the model's axes: [candidates + 1, 3], the last one "no move"."""
@@ -170,11 +170,12 @@ def fit_camera(
     best = candidates.matrices[_best_of_resampled(scores[:, :-1], np.random.default_rng(seed))]
     rotation = nearest_rotation(best.mean(axis=0))
     totals = scores.mean(axis=0)
+    spread = _root_mean_square([rotation_angle(rotation.T @ each) for each in best])
     calibration = CameraCalibration(
         rotation=rotation,
         explained=1.0 - float(totals[:-1].min() / totals[-1]),
         explained_before=1.0 - float(totals[0] / totals[-1]),
-        uncertainty=_root_mean_square([rotation_angle(rotation.T @ each) for each in best]),
+        uncertainty=math.hypot(spread, candidates.resolution),
         moves=len(true),
         model=model,
     )
