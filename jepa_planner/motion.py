@@ -153,12 +153,12 @@ class CommandedMotion:
 
     def _knots(self) -> list[float]:
         """Instants at which the commanded jerk may change, in order."""
-        ends = [*(segment.start for segment in self._segments[1:]), float("inf")]
+        following = [*(segment.start for segment in self._segments[1:]), float("inf")]
         return [
             segment.start + float(time)
-            for segment, end in zip(self._segments, ends, strict=True)
+            for index, segment in enumerate(self._segments)
             for time in segment.times
-            if segment.start + time < end - _CLOSEST
+            if segment.start + time < following[index] - _CLOSEST
         ]
 
     @property
