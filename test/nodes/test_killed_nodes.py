@@ -1,0 +1,57 @@
+"""Kill -9 of any node while the arm is on its way: the node comes back by itself, and the goal ends with a reason."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from jepa_ros.msg import PlannerStatus
+
+from jepa_common.resources import find_resource
+from jepa_tools.node_table import DEPLOYMENTS
+from jepa_tools.pursuit import pursue
+from jepa_tools.running_table import NodesConfig, RunningTable, running_table
+
+MAX_STEPS = 8
+# Two cores, shared with everything else that runs.
+PATIENCE = 240.0
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTable]:
+    """All nodes, with goals that are given up soon: this is not about reaching them."""
+    folder = tmp_path_factory.mktemp("killed")
+    parameters = yaml.safe_load(find_resource("config", "sim.yaml").read_text())
+    parameters["/**/planner"]["ros__parameters"]["goal"]["max_steps"] = MAX_STEPS
+    file = folder / "parameters.yaml"
+    file.write_text(yaml.safe_dump(parameters))
+    with running_table(NodesConfig(params_file=str(file), start_seconds=PATIENCE), folder / "nodes.log") as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", [node.name for node in DEPLOYMENTS["sim"].nodes] + ["nursery"])
+def test_a_killed_node_is_active_again_and_the_goal_ends_with_a_reason(table: RunningTable, name: str):
+    assert table.runner is not None
+    runner, operator = table.runner, table.operator
+    operator.reset(1, "reach")
+    goal = operator.picture()
+    operator.reset(2, "reach")
+    operator.picture()
+    before, killed = runner.respawns(name), []
+
+    def kill_on_the_way(status: PlannerStatus) -> None:
+        if status.step >= 1 and not killed:
+            killed.append(runner.process_id(name))
+            os.kill(runner.process_id(name), signal.SIGKILL)
+
+    pursuit = pursue(operator, lambda: operator.show_goal(goal), PATIENCE, kill_on_the_way)
+    assert killed
+    assert pursuit.outcome in ("reached", "aborted")
+    assert pursuit.reason
+    table.client.wait_until(lambda: runner.respawns(name) == before + 1, f"{name} to be started again", PATIENCE)
+    assert runner.process_id(name) not in killed
+    table.client.wait_until_active(DEPLOYMENTS["sim"].lifecycle_names, PATIENCE)
+    operator.picture()
