@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
+from jepa_world_model.compiled_blocks import CompiledBlock, CompileMode, begin_compiled_step
 from jepa_world_model.inference_blocks import BlockTable, InferenceBlock, Modulation, Projection, Workspace, attend
 from jepa_world_model.layers import Block
 from jepa_world_model.poses import difference, integrate_batch
 
 # Activations of about this size stay in a CPU's caches, and larger batches are not faster; but a few candidates at a
 # time are needed for what they share to be worth sharing.
-CPU_BUDGET_BYTES = 16 << 20
+CPU_BUDGET_BYTES = 32 << 20
 CPU_LEAST_CANDIDATES = 8
 
 
@@ -56,15 +57,21 @@ class _History:
 
 
 class CachedRollout:
-    """Rolls ``predictor`` out without gradients. Weights are read when this is built; not thread-safe."""
+    """Rolls ``predictor`` out without gradients. Weights are read when this is built; not thread-safe.
 
-    def __init__(self, predictor: ActionConditionedPredictor) -> None:
-        self._predictor = predictor
+    With a ``compile_mode`` the blocks are compiled when they are first used.
+    """
+
+    def __init__(self, predictor: ActionConditionedPredictor, compile_mode: CompileMode | None = None) -> None:
+        self._predictor, self._compile_mode = predictor, compile_mode
         self.config = predictor.config
         # Parameters that are rearranged under inference mode could not be used outside of it.
         with torch.inference_mode(False), torch.no_grad():
             blocks = (block for block in predictor.predictor_blocks if isinstance(block, Block))
-            self._blocks = [InferenceBlock(block) for block in blocks]
+            self._blocks = [
+                InferenceBlock(block) if compile_mode is None else CompiledBlock(block, compile_mode)
+                for block in blocks
+            ]
         self._tables: dict[int, list[BlockTable]] = {}
         self._space = Workspace()
 
@@ -74,6 +81,7 @@ class CachedRollout:
 
     def steps(self, inputs: RolloutInputs) -> Iterator[Tensor]:
         """Predicted latents ``[S, N, D]``, step after step."""
+        begin_compiled_step(self._compile_mode)
         start, horizon = inputs.states.shape[0] - 1, inputs.actions.shape[1]
         histories = self._prefix(inputs)
         latents, states = inputs.context[-1:], inputs.states[-1:]
