@@ -126,11 +126,11 @@ class ControlConfig:
         gripper: commanded as the expert did on the way to each goal, or planned like the other dimensions.
     """
 
-    solver: SolverConfig = field(default_factory=lambda: SolverConfig(max_step=0.075))
+    solver: SolverConfig = field(default_factory=lambda: SolverConfig(max_step=0.0))
     mpc: MpcConfig = field(
         default_factory=lambda: MpcConfig(plan_seconds=0.0, longest_step=0.075, longest_step_holding=0.04)
     )
-    goals: GoalConfig = field(default_factory=lambda: GoalConfig(tolerance=0.06, plateau_steps=8, plateau_energy=0.3))
+    goals: GoalConfig = field(default_factory=lambda: GoalConfig(plateau_steps=8, plateau_energy=0.05))
     gripper: Literal["scheduled", "planned"] = "scheduled"
 
     def with_card(self, card: ModelCard) -> ControlConfig:
