@@ -47,7 +47,7 @@ class CompiledBlock(InferenceBlock):
         first, second = (_Affine(linear.weight, linear.bias) for linear in (block.mlp.fc1, block.mlp.fc2))
         self._norm, norm = norms
         self._after = _Mlp(_Affine(block.attn.proj.weight, self._output_bias), norm, first, second)
-        self._project, self._finish = _compiled(_projected, mode), _compiled(_finished, mode)
+        self._project, self._finish = compile_once(_projected, mode), compile_once(_finished, mode)
 
     def project(
         self,
@@ -83,8 +83,9 @@ def begin_compiled_step(mode: CompileMode | None) -> None:
 
 
 @functools.cache
-def _compiled(function: Callable[..., Any], mode: CompileMode) -> Callable[..., Any]:
-    return torch.compile(function, mode=mode, fullgraph=True)
+def compile_once(function: Callable[..., Any], mode: CompileMode) -> Callable[..., Any]:
+    """``function`` compiled, the same for all who ask, so that its compiled code is shared."""
+    return torch.compile(function, mode=mode)
 
 
 def _projected(

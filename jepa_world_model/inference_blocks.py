@@ -128,9 +128,10 @@ class InferenceBlock:
         qkv = space.take("qkv", (batch * tokens, 3 * dim), x)
         torch.mm(normed.view(-1, dim), self._weight, out=qkv)
         split = qkv.view(batch, tokens, 3, self._heads, 2, -1)
-        turned = space.take("turned", (batch, tokens, 2, self._heads, 2, split.shape[-1]), x)
-        table.rotate(split[:, :, :2], turned)
-        query, key = turned.flatten(-2).permute(2, 0, 3, 1, 4)
+        # Head after head, which is how the attention reads them.
+        turned = space.take("turned", (2, batch, self._heads, tokens, 2, split.shape[-1]), x)
+        table.rotate(split[:, :, :2], turned.permute(1, 3, 0, 2, 4, 5))
+        query, key = turned.flatten(-2)
         return Projection(query, key, split[:, :, 2].flatten(-2).transpose(1, 2))
 
     def finish(self, x: Tensor, attended: Tensor, space: Workspace, modulation: Modulation | None = None) -> Tensor:
@@ -161,11 +162,28 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, space: Workspace) -> Ten
     if query.device.type != "cpu" or keys.shape[2] > _FEW_TOKENS:
         attended = F.scaled_dot_product_attention(query, keys, values, scale=1.0)
         return attended.transpose(1, 2).flatten(2)
-    query, keys = query.flatten(0, 1), keys.flatten(0, 1)
-    scores = space.take("scores", (*query.shape[:2], keys.shape[1]), query)
-    torch.bmm(query, keys.transpose(1, 2), out=scores)
-    attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1))
-    return attended.unflatten(0, (batch, heads)).transpose(1, 2).reshape(batch, tokens, -1)
+    query, keys, values = (part.flatten(0, 1) for part in (query, keys, values))
+    weights = space.take("weights", (*query.shape[:2], keys.shape[1]), query)
+    torch.bmm(query, keys.transpose(1, 2), out=weights)
+    total = _exponentiate(weights)
+    attended = torch.bmm(weights, values)
+    result = space.take("attended", (batch, tokens, heads, values.shape[-1]), query)
+    by_heads = (batch, heads)
+    torch.div(attended.unflatten(0, by_heads), total.unflatten(0, by_heads), out=result.transpose(1, 2))
+    return result.flatten(2)
+
+
+def _exponentiate(scores: Tensor) -> Tensor:
+    """Exponentials of ``scores`` ``[..., n, m]`` in place, up to a factor per row, and their sums ``[..., n, 1]``.
+
+    A softmax subtracts each row's largest score first, and over short rows this is half of its time. Where no
+    exponential can overflow or vanish, which one look at all scores tells, it is left out.
+    """
+    least, most = torch.aminmax(scores)
+    safe = 0.5 * math.log(torch.finfo(scores.dtype).max)
+    if not -safe < float(least) <= float(most) < safe:
+        scores.sub_(scores.amax(-1, keepdim=True))
+    return scores.exp_().sum(-1, keepdim=True)
 
 
 def _store_by_columns(linear: nn.Linear) -> None:

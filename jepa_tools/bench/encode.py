@@ -12,6 +12,7 @@ import torch
 from jepa_tools.bench.machine import Timing, describe_machine
 from jepa_tools.bench.models import ModelShape, random_world_model
 from jepa_tools.bench.report import print_table, write_report
+from jepa_world_model.compiled_blocks import CompileMode
 from jepa_world_model.world_model import WorldModel
 
 
@@ -27,6 +28,7 @@ class EncodeBench:
         height: of the camera's frames, pixels.
         repeats: calls timed.
         dtype: float32 or bfloat16.
+        compile_mode: how torch.compile treats the encoder; "off" leaves it as it is.
         device: cpu or cuda.
         threads: of the CPU; 0 leaves it to torch.
         seed: of weights and frames.
@@ -40,6 +42,7 @@ class EncodeBench:
     height: int = 256
     repeats: int = 20
     dtype: Literal["float32", "bfloat16"] = "float32"
+    compile_mode: Literal["off", CompileMode] = "off"
     device: str = "cpu"
     threads: int = 0
     seed: int = 0
@@ -56,6 +59,8 @@ def bench_encode(config: EncodeBench) -> Path:
         model = WorldModel.load(config.model, device, dtype, parts=("encoder",))
     else:
         model = random_world_model(config.shape, device, dtype, config.seed)
+    if config.compile_mode != "off":
+        model = model.compiled(config.compile_mode)
     rows = [_row(config, model, batch) for batch in config.batches]
     print_table(f"{model.card.model_id}: {config.width} x {config.height} frames, {config.dtype}", rows)
     return write_report(config.out, config, machine, {"encoding": rows})

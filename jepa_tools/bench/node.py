@@ -7,13 +7,20 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from jepa_tools.bench.machine import describe_machine
 from jepa_tools.bench.report import print_table, write_report
+
+if TYPE_CHECKING:
+    from rclpy.publisher import Publisher
+    from rclpy.subscription import Subscription
+    from sensor_msgs.msg import Image
+
+    from jepa_tools.ros_client import RosClient
 
 _START_SECONDS = 60.0
 _LATENT_SECONDS = 10.0
@@ -71,30 +78,38 @@ def _parameters(config: NodeBench) -> list[str]:
     return [word for name, value in values.items() for word in ("-p", f"{name}:={value}")]
 
 
-def _round_trips(config: NodeBench, client: Any) -> list[float]:
+def _round_trips(config: NodeBench, client: RosClient) -> list[float]:
     """Seconds from each image's stamp to the arrival of its latent."""
     from jepa_ros.msg import Latent
     from sensor_msgs.msg import Image
+    from std_msgs.msg import Header
 
     from jepa_common.qos_profiles import camera_qos, latest_qos
+    from jepa_perception.image_conversion import rgb_to_image
 
-    arrivals: dict[tuple[int, int], float] = {}
-
-    def note(message: Latent) -> None:
-        arrivals[message.header.stamp.sec, message.header.stamp.nanosec] = time.time()
-
-    client.node.create_subscription(Latent, "latent", note, latest_qos())
+    latents = client.node.create_subscription(Latent, "latent", lambda _: None, latest_qos())
     publisher = client.node.create_publisher(Image, "image", camera_qos())
     client.wait_until(lambda: publisher.get_subscription_count() > 0, "the encoder to listen", _START_SECONDS)
     pixels = np.random.default_rng(0).integers(0, 256, (config.height, config.width, 3), dtype=np.uint8)
-    image = Image(height=config.height, width=config.width, encoding="rgb8", step=3 * config.width)
-    image.data = pixels.tobytes()
-    delays = []
-    for _ in range(config.warm_up + config.images):
-        sent = time.time_ns()
-        image.header.stamp.sec, image.header.stamp.nanosec = divmod(sent, 1_000_000_000)
-        key = (image.header.stamp.sec, image.header.stamp.nanosec)
-        publisher.publish(image)
-        client.wait_until(lambda key=key: key in arrivals, "the image's latent", _LATENT_SECONDS)
-        delays.append(arrivals[key] - 1e-9 * sent)
+    image = rgb_to_image(pixels, Header(frame_id="camera_optical_frame"))
+    delays = [_round_trip(client, publisher, latents, image) for _ in range(config.warm_up + config.images)]
     return delays[config.warm_up :]
+
+
+def _round_trip(client: RosClient, publisher: Publisher, latents: Subscription, image: Image) -> float:
+    from jepa_common.stamps import to_nanoseconds, to_stamp
+
+    sent, arrival = time.time_ns(), 0
+    image.header.stamp = to_stamp(sent)
+    publisher.publish(image)
+
+    def latent_is_there() -> bool:
+        # The middleware notes when a message came, so that looking for it now and then measures no worse.
+        nonlocal arrival
+        taken = latents.handle.take_message(latents.msg_type, False)
+        if taken is not None and to_nanoseconds(taken[0].header.stamp) == sent:
+            arrival = taken[1]["received_timestamp"]
+        return arrival > 0
+
+    client.wait_until(latent_is_there, "the image's latent", _LATENT_SECONDS)
+    return 1e-9 * (arrival - sent)

@@ -15,9 +15,11 @@ from jepa_planner.solvers.factory import SolverConfig
 from jepa_tools.bench.machine import Timing, describe_machine, matmul_rate
 from jepa_tools.bench.models import ModelShape, random_world_model
 from jepa_tools.bench.problems import OurCost, PlanningProblem, random_problems, simulated_problems
+from jepa_tools.bench.profile import profile_operations
 from jepa_tools.bench.published_loop import PublishedCost
 from jepa_tools.bench.report import print_table, write_report
 from jepa_world_model.action_predictor import ActionPredictorConfig
+from jepa_world_model.compiled_blocks import CompileMode
 from jepa_world_model.world_model import WorldModel
 
 _GIGA = 1e9
@@ -42,10 +44,12 @@ class PlanBench:
         thorough_samples: candidates per iteration of the plan that the time budget is compared with.
         thorough_iterations: iterations of that plan; both defaults are the paper's.
         dtype: of our side; the published loop runs in float32.
+        compile_mode: how torch.compile treats our side; "off" leaves it as it is. The first round compiles.
         device: cpu or cuda.
         threads: of the CPU; 0 leaves it to torch.
         seed: of weights, problems and candidates.
         published: whether to run the published loop at all; on the largest model it needs much memory.
+        profile: whether to show in which operations one more plan of each side spends its time.
         out: the JSON file.
     """
 
@@ -62,10 +66,12 @@ class PlanBench:
     thorough_samples: int = 800
     thorough_iterations: int = 10
     dtype: Literal["float32", "bfloat16"] = "float32"
+    compile_mode: Literal["off", CompileMode] = "off"
     device: str = "cpu"
     threads: int = 0
     seed: int = 0
     published: bool = True
+    profile: bool = False
     out: Path = Path("out/bench_plan.json")
 
 
@@ -76,8 +82,13 @@ def bench_plan(config: PlanBench) -> Path:
     device = torch.device(config.device)
     machine = describe_machine(device)
     model, reference = load_models(config)
+    if config.compile_mode != "off":
+        model = model.compiled(config.compile_mode)
     problem = random_problems(model, 1, config.frames, config.seed)[0]
-    results: dict[str, Any] = {"planning": compare(config, model, reference, problem)}
+    costs = sides(config, model, reference, problem)
+    results: dict[str, Any] = {"planning": compare(config, model, costs)}
+    if config.profile:
+        results["profile"] = profile_sides(config, costs, device)
     if config.rate > 0:
         results["time_budget"] = time_budget(config, model)
     return write_report(config.out, config, machine, results)
@@ -98,15 +109,29 @@ def load_models(config: PlanBench) -> tuple[WorldModel, WorldModel]:
     return replace(model, dtype=dtype), reference
 
 
-def compare(
-    config: PlanBench, model: WorldModel, reference: WorldModel, problem: PlanningProblem
-) -> list[dict[str, Any]]:
-    """Time both sides, alternating, and print their table."""
+def sides(config: PlanBench, model: WorldModel, reference: WorldModel, problem: PlanningProblem) -> dict[str, Cost]:
+    """What is compared: our energies and those of the published loop."""
     if model.predictor is None or reference.predictor is None:
         raise ValueError(f"{config.model} holds no predictor; planning needs one")
     costs: dict[str, Cost] = {OURS: OurCost(model, problem)}
     if config.published:
         costs[PUBLISHED] = PublishedCost(reference.predictor, problem, reference.device)
+    return costs
+
+
+def profile_sides(config: PlanBench, costs: dict[str, Cost], device: torch.device) -> dict[str, list[dict[str, Any]]]:
+    """The longest operations of one plan with each cost; prints a table of each."""
+    profiles = {}
+    for name, cost in costs.items():
+        profiles[name] = profile_operations(functools.partial(_solver(config).solve, cost), device)
+        print_table(f"{name}: time by operation", profiles[name])
+    return profiles
+
+
+def compare(config: PlanBench, model: WorldModel, costs: dict[str, Cost]) -> list[dict[str, Any]]:
+    """Time all sides, alternating, and print their table."""
+    if model.predictor is None:
+        raise ValueError(f"{config.model} holds no predictor; planning needs one")
     timings = _alternate(config, costs, model.device)
     shape, frames = model.predictor.config, config.frames
     operations = {
@@ -185,20 +210,23 @@ def step_operations(config: ActionPredictorConfig, cached_frames: int, new_frame
 
 
 def time_budget(config: PlanBench, model: WorldModel) -> list[dict[str, Any]]:
-    """Energy reached within one control period against that of a thorough plan, on the same problems."""
+    """Energy reached within one control period against that of a thorough plan, on the same problems.
+
+    Within the period there are as many iterations as fit, at most as many as the thorough plan has.
+    """
     if config.model:
         problems = simulated_problems(model, config.problems, config.seed)
     else:
         problems = random_problems(model, config.problems, config.frames, config.seed)
     samples, iterations = config.thorough_samples, config.thorough_iterations
     full = replace(config, samples=samples, iterations=iterations, elites=min(10, samples))
-    budget = 1.0 / config.rate
+    hasty, budget = replace(config, iterations=iterations), 1.0 / config.rate
     _solver(config).solve(OurCost(model, problems[0]))  # warms up
     rows = []
     for index, problem in enumerate(problems):
         cost = OurCost(model, problem)
         still = float(cost(torch.zeros(1, config.horizon, 7).numpy())[0])
-        quick, thorough = _solver(config).solve(cost, deadline=budget), _solver(full).solve(cost)
+        quick, thorough = _solver(hasty).solve(cost, deadline=budget), _solver(full).solve(cost)
         rows.append({"problem": index, "hold still": still, **_plan_cells("in time", quick, cost)})
         rows[-1] |= _plan_cells(f"{full.samples} x {full.iterations}", thorough, cost)
     print_table(f"{config.rate:g} Hz: {1e3 * budget:.0f} ms per plan of {config.samples} samples", rows)

@@ -44,6 +44,16 @@ def test_planning_is_compared_and_written_down(tmp_path, capsys):
     assert "times faster" in capsys.readouterr().out
 
 
+def test_a_profile_tells_where_the_time_of_a_plan_goes(tmp_path):
+    config = PlanBench(samples=4, elites=2, iterations=1, repeats=1, threads=1, profile=True, out=tmp_path / "p.json")
+    profiles = json.loads(bench(config).read_text())["results"]["profile"]
+    for rows in profiles.values():
+        times = [row["ms"] for row in rows]
+        assert times == sorted(times, reverse=True)
+        assert any(row["operation"].startswith(("aten::mm", "aten::addmm")) for row in rows)
+        assert 0.5 < sum(row["share"] for row in rows) <= 1.0 + 1e-9
+
+
 def test_a_rate_limits_the_time_and_the_first_iteration_always_runs(tmp_path):
     small = PlanBench(samples=4, elites=2, iterations=3, repeats=1, published=False, threads=1)
     config = replace(

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_models import DIM, TOKENS, rollout_inputs, tiny_predictor
 
+from jepa_world_model.inference_blocks import Workspace, attend
 from jepa_world_model.poses import difference
 from jepa_world_model.rollout import (
     CachedRollout,
@@ -39,6 +41,15 @@ def test_many_tokens_take_the_fused_attention_and_agree_too():
     inputs = rollout_inputs(3, 2, tokens=81)
     expected = uncached_rollout(predictor, inputs)
     torch.testing.assert_close(CachedRollout(predictor).latents(inputs), expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_attention_over_few_tokens_is_that_of_pytorch_however_large_the_scores(scale):
+    generator = torch.Generator().manual_seed(0)
+    query, keys, values = (torch.randn(3, 2, 9, 8, generator=generator) for _ in range(3))
+    expected = F.scaled_dot_product_attention(scale * query, scale * keys, values, scale=1.0)
+    got = attend(scale * query, scale * keys, values, Workspace())
+    torch.testing.assert_close(got, expected.transpose(1, 2).flatten(2), atol=TOLERANCE, rtol=0)
 
 
 def test_a_single_candidate_is_rolled_out_like_any_other():
