@@ -48,6 +48,7 @@ class SimEvalConfig:
         ros: Through the ROS nodes, as on a robot, instead of in this process.
         solver: One or more solvers to compare; the first one's results lead the JSON file.
         model: Checkpoint, a path or a name in models/checkpoints.
+        region: Part of the picture that energies look at: left, top, right and bottom as shares of it; empty: all.
         device: Where the model runs, such as cpu or cuda.
         threads: CPU threads of the model in each worker.
         workers: Processes that share the episodes (not with --ros).
@@ -67,6 +68,7 @@ class SimEvalConfig:
     ros: bool = False
     solver: tuple[SolverName, ...] = ("cem",)
     model: str = "franka-table-small"
+    region: tuple[float, ...] = ()
     device: str = "cpu"
     threads: int = 1
     workers: int = 1
@@ -134,7 +136,7 @@ class Evaluator:
 
 def _planners(config: SimEvalConfig) -> dict[str, Controller]:
     """A planner for each solver; they share the model."""
-    model = WorldModel.load(config.model, config.device)
+    model = WorldModel.load(config.model, config.device).looking_at(config.region)
     return {
         name: ModelController(model, replace(config.control, solver=replace(config.control.solver, solver=name)))
         for name in config.solver

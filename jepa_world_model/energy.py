@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_world_model.model_card import Distance
 
 
-def latent_distance(latents: Tensor, goal: Tensor, distance: Distance = "l1", metric: Tensor | None = None) -> Tensor:
+def latent_distance(
+    latents: Tensor,
+    goal: Tensor,
+    distance: Distance = "l1",
+    metric: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Distance of latents ``[..., N, D]`` to a goal ``[N, D]``: ``[...]``, float32.
 
     "l1" is the mean absolute difference (V-JEPA 2, equation 5), "l2" the root of the mean squared difference, "cosine"
@@ -18,21 +26,58 @@ def latent_distance(latents: Tensor, goal: Tensor, distance: Distance = "l1", me
     ``metric`` ``[K, N * D]`` that was fitted to the robot's recorded states (see
     :mod:`jepa_world_model.training.energy_metric`); its unit is about a metre of the end-effector's way.
 
+    ``weights`` ``[N]`` make the mean over the tokens a weighted one; see :func:`region_weights`. None counts all alike.
+
     Raises:
-        ValueError: another distance, no metric where one is needed, or shapes that do not belong together.
+        ValueError: another distance, no metric where one is needed, weights beside a metric, or shapes that do not
+            belong together.
     """
     if latents.shape[-2:] != goal.shape:
         raise ValueError(f"expected a goal {list(latents.shape[-2:])} like the latents, got {list(goal.shape)}")
     latents, goal = latents.float(), goal.float()
     if distance == "l1":
-        return (latents - goal).abs().mean(dim=(-2, -1))
+        return _mean((latents - goal).abs().mean(dim=-1), weights)
     if distance == "l2":
-        return (latents - goal).square().mean(dim=(-2, -1)).sqrt()
+        return _mean((latents - goal).square().mean(dim=-1), weights).sqrt()
     if distance == "cosine":
-        return 1.0 - F.cosine_similarity(latents, goal, dim=-1).mean(dim=-1)
+        return 1.0 - _mean(F.cosine_similarity(latents, goal, dim=-1), weights)
     if distance == "metric":
+        if weights is not None:
+            raise ValueError(
+                "the distance 'metric' was fitted to whole pictures: with weights, ask for l1, l2 or cosine"
+            )
         return _metric_distance(latents, goal, metric)
     raise ValueError(f"expected a distance of {', '.join(get_args(Distance))}, got {distance!r}")
+
+
+def region_weights(grid: int, region: Sequence[float]) -> Tensor:
+    """Weights ``[grid * grid]`` of a picture's tokens, row by row: the share of each that lies in ``region``.
+
+    ``region`` is left, top, right and bottom edge as shares of the picture's width and height.
+
+    Raises:
+        ValueError: not four edges, or not in order within 0 to 1.
+    """
+    if len(region) != 4:
+        raise ValueError(f"expected a region of four numbers (left, top, right, bottom), got {tuple(region)}")
+    left, top, right, bottom = region
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(f"expected a region 0 <= left < right <= 1 and 0 <= top < bottom <= 1, got {region}")
+    edges = torch.arange(grid + 1) / grid
+
+    def inside(low: float, high: float) -> Tensor:
+        return (edges[1:].clamp(max=high) - edges[:-1].clamp(min=low)).clamp(min=0) * grid
+
+    return torch.outer(inside(top, bottom), inside(left, right)).flatten()
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of ``values`` ``[..., N]`` over the tokens."""
+    if weights is None:
+        return values.mean(dim=-1)
+    if weights.shape != values.shape[-1:]:
+        raise ValueError(f"expected a weight for each of the {values.shape[-1]} tokens, got {list(weights.shape)}")
+    return values @ (weights / weights.sum())
 
 
 def _metric_distance(latents: Tensor, goal: Tensor, metric: Tensor | None) -> Tensor:

@@ -50,6 +50,9 @@ class PredictorParameters:
     device: str = parameter("cpu", "Device of the network: cpu, cuda or cuda:<number>")
     dtype: str = parameter("float32", "Arithmetic of the network", choices=("float32", "bfloat16", "float16"))
     threads: int = parameter(1, "CPU threads of a rollout; 0 leaves it to torch", minimum=0, maximum=256)
+    region: tuple[float, ...] = parameter(
+        (), "Part of the picture that energies look at: left, top, right, bottom as shares of it; empty: all"
+    )
     latents_kept: int = parameter(32, "Camera latents that requests can name", minimum=1, maximum=4096)
     goals_kept: int = parameter(32, "Goal latents that requests can name", minimum=1, maximum=4096)
     max_samples: int = parameter(8192, "Action sequences that one request may hold", minimum=1)
@@ -83,7 +86,7 @@ class PredictorNode(ManagedNode[PredictorParameters]):
             torch.set_num_threads(parameters.threads)
         model = WorldModel.load(
             parameters.model, device=parameters.device, dtype=parameters.dtype, parts=("predictor",)
-        )
+        ).looking_at(parameters.region)
         card = model.card
         self._accepted = LatentKind(card.model_id, card.tokens, card.dim)
         self._max_waiting = parameters.max_waiting

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from jepa_world_model.checkpoint import (
     load_statistics,
     open_world_model,
 )
-from jepa_world_model.energy import latent_distance
+from jepa_world_model.energy import latent_distance, region_weights
 from jepa_world_model.model_card import Distance, ModelCard
 from jepa_world_model.official_checkpoints import (
     NetworkShapes,
@@ -51,6 +51,8 @@ class WorldModel:
         encoder, predictor: the networks; None when that part was not loaded.
         statistics: mean and standard deviation ``[tokens, dim]`` that standardise latents, or None.
         metric: linear map ``[K, tokens * dim]`` of the distance "metric", or None.
+        token_weights: how much each token counts in a distance ``[tokens]``; None counts all alike. See
+            :meth:`looking_at`.
         device, dtype: where and in which precision the networks run. Latents go in and out as float32.
         memory_bytes: what a rollout may take; more candidates than fit are rolled out in parts. None measures what is
             left on a graphics card, and takes a size that suits the caches on a CPU.
@@ -61,6 +63,7 @@ class WorldModel:
     predictor: ActionConditionedPredictor | None
     statistics: tuple[Tensor, Tensor] | None = None
     metric: Tensor | None = None
+    token_weights: Tensor | None = None
     device: torch.device = _CPU
     dtype: torch.dtype = torch.float32
     memory_bytes: int | None = None
@@ -179,7 +182,24 @@ class WorldModel:
         Raises:
             ValueError: shapes that differ, or "metric" where the checkpoint holds none.
         """
-        return latent_distance(self._latent(latents), self._latent(goal), distance or self.card.distance, self.metric)
+        chosen = distance or self.card.distance
+        return latent_distance(self._latent(latents), self._latent(goal), chosen, self.metric, self.token_weights)
+
+    def looking_at(self, region: Sequence[float]) -> WorldModel:
+        """The same model, whose distances look at a part of the picture only.
+
+        Args:
+            region: left, top, right and bottom edge as shares of the width and height; empty looks at all of it.
+
+        Raises:
+            ValueError: edges that are not in order, or the card's distance is fitted to whole pictures.
+        """
+        if not region:
+            return replace(self, token_weights=None)
+        if self.card.distance == "metric":
+            raise ValueError(f"{self.card.name} measures whole pictures: a region needs a model whose distance is l1")
+        weights = region_weights(round(self.card.tokens**0.5), region)
+        return replace(self, token_weights=weights.to(self.device))
 
     @functools.cached_property
     def _rollout(self) -> CachedRollout:
