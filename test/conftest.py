@@ -146,6 +146,14 @@ def nodes(ros_domain: int) -> Iterator[Nodes]:
     harness.close()
 
 
+@pytest.fixture(scope="module")
+def lasting_nodes(ros_domain: int) -> Iterator[Nodes]:
+    """Nodes that the tests of one module share; see `Nodes`."""
+    harness = Nodes()
+    yield harness
+    harness.close()
+
+
 class Processes:
     """Python processes of one test; exactly these are ended when it ends."""
 
@@ -206,5 +214,13 @@ def _wait(process: subprocess.Popen[bytes], timeout: float = 5.0) -> None:
 def processes(ros_domain: int, tmp_path: Path) -> Iterator[Processes]:
     """Processes of one test; see `Processes`."""
     started = Processes(tmp_path)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def lasting_processes(ros_domain: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Processes that the tests of one module share; see `Processes`."""
+    started = Processes(tmp_path_factory.mktemp("processes"))
     yield started
     started.close()

@@ -392,7 +392,7 @@ def test_single_step_moves_once() -> None:
 
 @pytest.mark.parametrize("fault", ["pause", "camera"])
 def test_single_step_is_stopped_by_a_pause_and_by_stale_data(fault: str) -> None:
-    table = Table(max_image_age=0.2)
+    table = Table(max_image_age=0.15)
     table.run(0.5)
     with table.loop.locked():
         table.loop.machine.pause()
@@ -400,13 +400,14 @@ def test_single_step_is_stopped_by_a_pause_and_by_stale_data(fault: str) -> None
     table.run(0.5)
     with table.loop.locked():
         assert table.loop.machine.step(table.time)
-    table.run(0.5)
+    table.run(0.2)
     assert table.loop_moving and len(table.outputs.commands) == 1
+    table.camera = fault != "camera"
+    table.run(0.18)
     if fault == "pause":
         with table.loop.locked():
             table.loop.machine.pause()
-    table.camera = fault != "camera"
-    table.run(0.24)
+    table.run(0.1)
     assert len(table.outputs.commands) == 2
     assert table.outputs.commands[1].segment.end < table.outputs.commands[0].segment.end
 
