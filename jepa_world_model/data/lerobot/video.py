@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
@@ -72,20 +73,20 @@ def read_pictures(path: Path, start: float, fps: float) -> Iterator[Picture]:
     """
     try:
         with av.open(str(path)) as file:
-            stream = file.streams.video[0]
+            stream: Any = file.streams.video[0]
             stream.thread_count = 1
             file.seek(max(0, int((start - 0.5 / fps) / stream.time_base)), stream=stream, backward=True)
             for frame in file.decode(stream):
                 if frame.time is not None and frame.time > start - 0.5 / fps:
                     yield frame.to_ndarray(format="rgb24")
-    except (OSError, IndexError, av.FFmpegError) as error:
+    except (OSError, IndexError, FFmpegError) as error:
         raise LeRobotError(f"{path}: expected a video, but it cannot be read: {error}") from error
 
 
 def video_information(path: Path) -> dict[str, Any]:
     """The `info` entry of a camera in info.json."""
     with av.open(str(path)) as file:
-        stream = file.streams.video[0]
+        stream: Any = file.streams.video[0]
         return {
             "video.height": stream.height,
             "video.width": stream.width,
