@@ -7,7 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
+import yaml
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
@@ -114,10 +116,15 @@ def command_message(positions: tuple[float, ...]):
     return kinds["trajectory_msgs/msg/JointTrajectory"](header(0), ARM, [point])
 
 
-def write_bag(path: Path, recipe: BagRecipe | None = None, storage: str = "mcap", version: int = 9) -> Path:
-    """Writes a bag and returns its path."""
+def write_bag(
+    path: Path, recipe: BagRecipe | None = None, storage: str = "mcap", version: int = 9, compression: str = "none"
+) -> Path:
+    """Writes a bag and returns its path. compression: none, file, message or storage."""
     recipe = recipe or BagRecipe()
-    with Writer(path, version=version, storage_plugin=StoragePlugin[storage.upper()]) as writer:
+    writer = Writer(path, version=version, storage_plugin=StoragePlugin[storage.upper()])
+    if compression != "none":
+        writer.set_compression(CompressionMode[compression.upper()], CompressionFormat.ZSTD)
+    with writer:
         bag = _Bag(writer)
         if recipe.urdf:
             text = TYPES.types["std_msgs/msg/String"](URDF.read_text())
@@ -170,4 +177,39 @@ def write_pose_bag(path: Path, pictures: np.ndarray, states: np.ndarray, period:
             bag.write("/tool_pose", "geometry_msgs/msg/PoseStamped", stamped, stamp)
             bag.write("/joint_states", "sensor_msgs/msg/JointState", joints, stamp)
             bag.write("/image", "sensor_msgs/msg/Image", image_message(pixels, stamp, BagRecipe()), stamp)
+    return path
+
+
+def split_bag(source: Path, target: Path) -> Path:
+    """The same bag in two files, as a recorder leaves it that begins a new file after some time."""
+    target.mkdir()
+    with AnyReader([source]) as reader:
+        messages, halves = list(reader.messages()), []
+        for number in range(2):
+            half = messages[number * len(messages) // 2 : (number + 1) * len(messages) // 2]
+            halves.append(_write_messages(target.parent / f"half_{number}", half, reader.typestore))
+    metadata = [yaml.safe_load((half / "metadata.yaml").read_text()) for half in halves]
+    whole, second = (item["rosbag2_bagfile_information"] for item in metadata)
+    for half in halves:
+        (file,) = half.glob("*.mcap")
+        file.rename(target / file.name)
+    whole["relative_file_paths"] += second["relative_file_paths"]
+    whole["message_count"] += second["message_count"]
+    known = {item["topic_metadata"]["name"]: item for item in whole["topics_with_message_count"]}
+    for item in second["topics_with_message_count"]:
+        if (name := item["topic_metadata"]["name"]) in known:
+            known[name]["message_count"] += item["message_count"]
+        else:
+            whole["topics_with_message_count"].append(item)
+    (target / "metadata.yaml").write_text(yaml.safe_dump(metadata[0]))
+    return target
+
+
+def _write_messages(path: Path, messages: list, types) -> Path:
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connections = {}
+        for source, stamp, data in messages:
+            if source.topic not in connections:
+                connections[source.topic] = writer.add_connection(source.topic, source.msgtype, typestore=types)
+            writer.write(connections[source.topic], stamp, bytes(data))
     return path

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from recorded_bags import ARM, HOME, SECOND, START, URDF, BagRecipe, joints_at, picture, write_bag
+from recorded_bags import ARM, HOME, SECOND, START, URDF, BagRecipe, joints_at, picture, split_bag, write_bag
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from jepa_planner.kinematics import Kinematics
@@ -35,6 +35,20 @@ def test_every_second_frame_of_a_camera_twice_as_fast_as_the_model_is_taken(tmp_
     assert len(pictures) == 12
     for number, shown in enumerate(pictures):
         np.testing.assert_array_equal(shown, picture(2 * number))
+
+
+@pytest.mark.parametrize(("storage", "compression"), [("mcap", "storage"), ("sqlite3", "file"), ("sqlite3", "message")])
+def test_compressed_bags_are_read(tmp_path, storage, compression):
+    (episode,) = read(write_bag(tmp_path / "bag", storage=storage, compression=compression)).episodes
+    np.testing.assert_array_equal(list(episode.pictures())[-1], picture(22))
+
+
+def test_split_bags_are_read_as_one(tmp_path):
+    whole = write_bag(tmp_path / "whole")
+    (before,), (after,) = (read(path).episodes for path in (whole, split_bag(whole, tmp_path / "split")))
+    np.testing.assert_array_equal(after.stamps, before.stamps)
+    np.testing.assert_array_equal(after.states, before.states)
+    np.testing.assert_array_equal(list(after.pictures()), list(before.pictures()))
 
 
 def test_states_are_the_forward_kinematics_of_the_joints_at_the_stamps_of_the_images(tmp_path):
