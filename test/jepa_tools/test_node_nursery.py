@@ -22,12 +22,15 @@ import slow_library
 
 def main():
     word = sys.argv[1]
-    print("node", os.getpid(), "library loaded by", slow_library.LOADED_BY, "in", os.getcwd(), os.environ.get("COLOUR"))
-    if word == "exit":
-        return 7
-    if word == "fail":
-        raise RuntimeError("out of order")
     try:
+        print(
+            "node", os.getpid(), "library loaded by", slow_library.LOADED_BY, "in", os.getcwd(),
+            os.environ.get("COLOUR"),
+        )
+        if word == "exit":
+            return 7
+        if word == "fail":
+            raise RuntimeError("out of order")
         time.sleep(60)
     except KeyboardInterrupt:
         print("interrupted")
