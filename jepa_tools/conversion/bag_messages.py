@@ -40,12 +40,19 @@ class BagMessages:
 
     def write_state(self, stamp: int, state: NDArray[np.float64], joints: NDArray[np.float64] | None) -> None:
         """Joint positions [joints], or the pose of the state [7] where they are not known; and the fingers."""
-        fingers = np.full(len(self.settings.finger_joints), (1.0 - state[6]) * self.settings.finger_travel)
+        closedness = float(state[6])
+        fingers = np.full(len(self.settings.finger_joints), (1.0 - closedness) * self.settings.finger_travel)
         names, positions = [*self.settings.finger_joints], fingers
         if joints is None:
-            self._write(POSE_TOPIC, POSE, stamp, header=self._header(stamp), pose=self._pose(state))
+            self._write(
+                POSE_TOPIC,
+                POSE,
+                stamp,
+                header=self._header(stamp),
+                pose=self._pose(np.asarray(state, dtype=np.float64)),
+            )
         else:
-            names, positions = [*self.settings.arm_joints, *names], np.concatenate([joints, fingers])
+            names, positions = [*self.settings.arm_joints, *names], np.concatenate([joints, fingers], dtype=np.float64)
         empty = np.zeros(0)
         header = self._header(stamp)
         self._write(

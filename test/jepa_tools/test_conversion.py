@@ -59,6 +59,19 @@ def test_a_dataset_from_a_bag_holds_stamps_joints_and_measured_actions(tmp_path,
     assert LeRobotDataset(tmp_path / "dataset").tasks == ("wave",)
 
 
+def test_a_dataset_of_single_precision_without_stamps_becomes_a_bag_with_its_episodes_apart(tmp_path):
+    states = np.linspace(0.3, 0.5, 35, dtype=np.float32).reshape(5, 7)
+    features = {STATE: Feature("float32", (7,)), ACTION: Feature("float32", (7,))}
+    description = DatasetDescription(4, "x", features, {"observation.images.camera": (16, 16)})
+    pictures = np.zeros((5, 16, 16, 3), np.uint8)
+    episodes = [Episode({STATE: states, ACTION: states}, {"observation.images.camera": pictures})] * 2
+    write_dataset(tmp_path / "dataset", description, lambda first: episodes[first:])
+    assert run(tmp_path / "dataset", tmp_path / "bag") == 0
+    bag = read(tmp_path / "bag")
+    assert [episode.length for episode in bag.episodes] == [5, 5]
+    np.testing.assert_allclose(bag.episodes[1].states, states, atol=1e-6)
+
+
 def test_several_bags_become_one_dataset_and_a_bag_per_episode_again(tmp_path, capsys):
     first, second = write_bag(tmp_path / "bags" / "a"), write_bag(tmp_path / "bags" / "b", BagRecipe(frames=16))
     assert run(tmp_path / "bags", tmp_path / "dataset") == 0
