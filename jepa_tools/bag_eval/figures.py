@@ -27,9 +27,9 @@ def prediction_figure(result: PredictionResult) -> Figure:
     axis = figure.subplots()
     steps = range(1, len(result.error) + 1)
     curves = (
-        (result.error, "recorded actions", BLUE, "-"),
-        (result.shuffled_error, "other moments' actions", ORANGE, "-"),
         (result.copy_error, "the last frame again", GRAY, "--"),
+        (result.shuffled_error, "other moments' actions", ORANGE, "-"),
+        (result.error, "recorded actions", BLUE, ":"),
     )
     for values, label, color, style in curves:
         axis.plot(steps, _gaps(values), color=color, linestyle=style, marker="o", markersize=4, label=label)

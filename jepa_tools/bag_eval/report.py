@@ -11,7 +11,7 @@ from jepa_tools.bag_eval import figures
 from jepa_tools.bag_eval.evaluate import CaptionedPicture, EvaluatedBag
 from jepa_tools.bag_eval.part_store import write_whole
 from jepa_tools.bag_eval.results import BagResult, EvaluationResult, PredictionResult
-from jepa_tools.bag_eval.tables import COLUMNS, format_number, value_of, verdict_on_actions
+from jepa_tools.bag_eval.tables import COLUMNS, format_number, value_of, verdict_on_actions, verdict_on_prediction
 
 EPISODES_SHOWN = 12
 """Of a bag with more episodes the first ones are shown; the JSON file has all."""
@@ -52,7 +52,8 @@ def _document(result: EvaluationResult, evaluated: Sequence[EvaluatedBag]) -> It
         "The same hash has the same numbers.</p>"
     )
     if result.total.prediction is not None:
-        yield f"<p><b>{_text(verdict_on_actions(result.total.prediction))}</b></p>"
+        verdicts = verdict_on_actions(result.total.prediction), verdict_on_prediction(result.total.prediction)
+        yield f"<p><b>{_text(' '.join(verdicts))}</b></p>"
     yield _summary(result)
     yield _EXPLANATIONS
     for item in evaluated:

@@ -57,7 +57,22 @@ def verdict_on_actions(prediction: PredictionResult) -> str:
     if not measured:
         return "Whether the model uses the actions could not be measured: there is no other moment to take them from."
     step, ratio, worse = max(measured, key=lambda item: item[1])
-    amount = f"{100 * (ratio - 1):+.0f} % error {step} steps ahead with other moments' actions, worse in {worse:.0%}"
+    amount = f"{100 * (ratio - 1):+.0f} % error {step} step{'s' * (step > 1)} ahead with other moments' actions, worse in {worse:.0%}"
     if ratio < IGNORES_ACTIONS:
         return f"The model ignores the actions: {amount} of the predictions."
     return f"The model uses the actions: {amount} of the predictions."
+
+
+def verdict_on_prediction(prediction: PredictionResult) -> str:
+    """One sentence: how the prediction compares with repeating the last frame, as far ahead as was predicted."""
+    measured = [
+        (step + 1, error / copy)
+        for step, (error, copy) in enumerate(zip(prediction.error, prediction.copy_error, strict=True))
+        if error is not None and copy
+    ]
+    if not measured:
+        return "The picture never changed, so there was nothing to predict."
+    parts = [
+        f"{100 * (ratio - 1):+.0f} % {step} step{'s' * (step > 1)} ahead" for step, ratio in (measured[0], measured[-1])
+    ]
+    return f"Against repeating the last frame its error is {' and '.join(dict.fromkeys(parts))}."

@@ -23,7 +23,7 @@ from jepa_tools.bag_eval.planning import compare_plan
 from jepa_tools.bag_eval.prediction import predict_episode
 from jepa_tools.bag_eval.results import BagResult, PredictionResult, from_json, read_result, to_json
 from jepa_tools.bag_eval.stopwatch import Stopwatch
-from jepa_tools.bag_eval.tables import verdict_on_actions
+from jepa_tools.bag_eval.tables import verdict_on_actions, verdict_on_prediction
 from jepa_tools.bags import BagSettings, read_bag
 from jepa_tools.bags.bag_file import bag_hash
 from jepa_tools.cli import main
@@ -103,8 +103,15 @@ def test_shuffled_actions_make_a_predictor_that_ignores_actions_no_worse(model, 
 def test_the_verdict_says_by_how_much_shuffled_actions_are_worse():
     errors = PredictionResult((0.1, 0.2), (0.3, 0.3), (0.15, 0.24), (1.5, 1.2), (0.9, 0.8), (10, 9))
     assert verdict_on_actions(errors) == (
-        "The model uses the actions: +50 % error 1 steps ahead with other moments' actions, worse in 90% of the "
+        "The model uses the actions: +50 % error 1 step ahead with other moments' actions, worse in 90% of the "
         "predictions."
+    )
+
+
+def test_the_verdict_compares_with_repeating_the_last_frame():
+    errors = PredictionResult((0.1, 0.2), (0.2, 0.16), (None, None), (None, None), (None, None), (10, 9))
+    assert verdict_on_prediction(errors) == (
+        "Against repeating the last frame its error is -50 % 1 step ahead and +25 % 2 steps ahead."
     )
 
 
