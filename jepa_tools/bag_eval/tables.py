@@ -57,7 +57,8 @@ def verdict_on_actions(prediction: PredictionResult) -> str:
     if not measured:
         return "Whether the model uses the actions could not be measured: there is no other moment to take them from."
     step, ratio, worse = max(measured, key=lambda item: item[1])
-    amount = f"{100 * (ratio - 1):+.0f} % error {step} step{'s' * (step > 1)} ahead with other moments' actions, worse in {worse:.0%}"
+    ahead = f"{step} step{'s' * (step > 1)} ahead"
+    amount = f"{100 * (ratio - 1):+.0f} % error {ahead} with other moments' actions, worse in {worse:.0%}"
     if ratio < IGNORES_ACTIONS:
         return f"The model ignores the actions: {amount} of the predictions."
     return f"The model uses the actions: {amount} of the predictions."
