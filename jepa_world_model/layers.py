@@ -38,7 +38,8 @@ class BlockShape:
 class Mlp(nn.Module):
     """The two layers behind each attention: dim, hidden, dim, with an exact GELU between them.
 
-    As small as timm's, whose import would take longer than that of everything else in a node.
+    The function of timm's ``Mlp``, whose import loads every model of timm and takes twice as long as torch's: nodes
+    would start that much later. timm's attention blocks know no three-dimensional rotary embedding.
     """
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
