@@ -46,6 +46,8 @@ Vector = NDArray[np.float64]
 
 # Keeps the scenes in which the arm calibrates apart from those of evaluations.
 _CALIBRATION_SCENES = 0x63616C69
+# Added to the workspace's low corner, m: moves that push objects show more than how the camera stands.
+_ABOVE_OBJECTS = (0.0, 0.0, 0.10)
 # Moves from one start; then the arm begins anew elsewhere.
 _MOVES_PER_SCENE = 4
 
@@ -148,7 +150,7 @@ def table_moves(
 ) -> tuple[Vector, Vector]:
     """Translations [moves, 3], m, on the simulated table, and their energies [moves, candidates + 1]."""
     workspace = environment.config.reset.workspace
-    directions = RandomMoves(workspace.low, workspace.high, config)
+    directions = RandomMoves(np.add(workspace.lower, _ABOVE_OBJECTS), workspace.upper, config)
     performed, energies = [], []
     for index in range(config.moves):
         if index % _MOVES_PER_SCENE == 0:
