@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -38,3 +39,8 @@ def gather_rows(rows: Tensor) -> Tensor:
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return rows
     return torch.cat(all_gather(rows.contiguous()))
+
+
+def process_device(name: str) -> torch.device:
+    """The device of this process: "cuda" is the graphics card that the launcher gives it."""
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)

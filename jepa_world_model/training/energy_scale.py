@@ -37,9 +37,9 @@ class EnergyScale:
 
 @torch.inference_mode()
 def energy_scale(
-    predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays, metric: Tensor
+    predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays, metric: Tensor | None
 ) -> EnergyScale:
-    """Calibrate the distance of ``metric`` ``[K, N * D]`` on latents ``[E, T, N, D]`` of held-out episodes."""
+    """Calibrate the distance of ``metric`` ``[K, N * D]``, or L1, on latents ``[E, T, N, D]`` of held-out episodes."""
     distances, energies = _near_pairs(latents, episodes, metric)
     centers, medians = _median_by_distance(distances, energies)
     slope, _ = np.polyfit(centers, medians, 1)
@@ -49,7 +49,7 @@ def energy_scale(
 
 
 def _near_pairs(
-    latents: Tensor, episodes: EpisodeArrays, metric: Tensor
+    latents: Tensor, episodes: EpisodeArrays, metric: Tensor | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distance and energy of frames a few steps apart, so that little but the arm has moved between them."""
     distances, energies = [], []
@@ -61,10 +61,10 @@ def _near_pairs(
     return np.concatenate(distances), np.concatenate(energies)
 
 
-def _differences(first: Tensor, second: Tensor, metric: Tensor) -> Tensor:
+def _differences(first: Tensor, second: Tensor, metric: Tensor | None) -> Tensor:
     """Distances ``[T]`` of paired latents ``[T, N, D]``."""
     change = first.float() - second.float()
-    return latent_distance(change, torch.zeros_like(change[0]), "metric", metric)
+    return latent_distance(change, torch.zeros_like(change[0]), "l1" if metric is None else "metric", metric)
 
 
 def _median_by_distance(
@@ -78,7 +78,7 @@ def _median_by_distance(
 
 
 def _one_step_errors(
-    predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays, metric: Tensor
+    predictor: ActionConditionedPredictor, latents: Tensor, episodes: EpisodeArrays, metric: Tensor | None
 ) -> NDArray[np.float32]:
     errors = []
     for episode, states, actions in zip(latents, episodes.states, episodes.actions, strict=True):

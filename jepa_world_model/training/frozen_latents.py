@@ -23,6 +23,9 @@ from jepa_world_model.training.latents import LatentStatistics, latent_statistic
 CacheMode = Literal["auto", "always", "never"]
 
 _BATCH = 256
+_VALUES_IN_MEMORY = 500_000_000
+"""Of latents that are looked at together: 1 GB as float16, 2 GB as float32."""
+
 _DISK_SHARE = 0.8
 """Of the free disk space, what a cache may take."""
 
@@ -125,15 +128,17 @@ class StandardizedLatents:
         episode, frame = np.broadcast_arrays(*(part.numpy() for part in index))
         return self.statistics.standardize(self._source.read(episode, frame).float())
 
-    def whole(self, most: int) -> Tensor:
-        """The first episodes, ``most`` frames at most and one episode at least: float16 ``[E', T, tokens, dim]``."""
+    def whole(self) -> Tensor:
+        """The first episodes, as many as fit the memory: float16 ``[E', T, tokens, dim]``."""
         episodes, frames = self._shape
+        most = _VALUES_IN_MEMORY // self.statistics.mean.numel()
         chosen = torch.arange(min(episodes, max(1, most // frames)))
         return torch.stack([self[episode.expand(frames), torch.arange(frames)].half() for episode in chosen])
 
 
-def measured_statistics(source: LatentSource, episodes: EpisodeArrays, most: int, seed: int = 0) -> LatentStatistics:
-    """Statistics of ``most`` random frames, or of all when there are fewer."""
+def measured_statistics(source: LatentSource, episodes: EpisodeArrays, seed: int = 0) -> LatentStatistics:
+    """Statistics of as many random frames as fit the memory."""
+    most = max(2, _VALUES_IN_MEMORY // source.read(np.array([0]), np.array([0])).numel())
     chosen = np.sort(np.random.default_rng(seed).permutation(episodes.episodes * episodes.frames)[:most])
     episode, frame = np.divmod(chosen, episodes.frames)
     return latent_statistics(source.read(episode, frame))

@@ -1,17 +1,10 @@
-"""Latents of a frozen encoder, computed once, and the statistics that standardise them."""
+"""The statistics that standardise latents."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from tqdm import tqdm
-
-from jepa_world_model.preprocess import normalize_images
+from torch import Tensor
 
 _SMALLEST_STD = 1e-3
 
@@ -26,21 +19,6 @@ class LatentStatistics:
     def standardize(self, latents: Tensor) -> Tensor:
         """Latents ``[..., tokens, dim]`` with zero mean and unit variance over the data set."""
         return (latents - self.mean.to(latents)) / self.std.to(latents)
-
-
-@torch.inference_mode()
-def encode_frames(encoder: nn.Module, images: NDArray[np.uint8], device: torch.device, batch: int = 256) -> Tensor:
-    """Layer-normed tokens, float16 ``[N, tokens, dim]`` on the CPU, of uint8 images ``[N, S, S, 3]``.
-
-    Each image is encoded alone, as a clip of two equal frames (V-JEPA 2, section 3).
-    """
-    encoder.eval()
-    parts = []
-    for start in tqdm(range(0, len(images), batch), desc="encode", mininterval=2.0):
-        frames = normalize_images(torch.from_numpy(images[start : start + batch])).to(device)
-        tokens = encoder(frames.unsqueeze(2).expand(-1, -1, 2, -1, -1))
-        parts.append(F.layer_norm(tokens, tokens.shape[-1:]).half().cpu())
-    return torch.cat(parts)
 
 
 def latent_statistics(latents: Tensor) -> LatentStatistics:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
 
 class TrainingError(RuntimeError):
@@ -59,10 +55,6 @@ class LoopConfig:
             )
 
 
-Objective = Callable[[int], dict[str, Tensor]]
-"""Maps a step to named scalar losses; the entry ``loss`` is minimised, the others are logged."""
-
-
 def learning_rate_at(config: LoopConfig, step: int) -> float:
     """Linear warm-up, then down to ``final_fraction`` of the peak: by a cosine, or held and then linearly."""
     if step < config.warmup_steps:
@@ -82,84 +74,3 @@ def make_optimizer(module: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
     others = [parameter for parameter in parameters if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
-
-
-class TrainingRun:
-    """A resumable run in a folder: ``state.pt`` (complete or absent) and ``log.jsonl``.
-
-    The random draws of an objective must depend on the step alone; then a resumed run repeats the uninterrupted one.
-    """
-
-    def __init__(self, module: nn.Module, config: LoopConfig, folder: Path) -> None:
-        self.module, self.config, self.folder = module, config, Path(folder)
-        self.optimizer = make_optimizer(module, config)
-        self.step = 0
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._resume()
-
-    @property
-    def state_path(self) -> Path:
-        """Where the run's state lies."""
-        return self.folder / "state.pt"
-
-    def _resume(self) -> None:
-        if not self.state_path.exists():
-            return
-        state = torch.load(self.state_path, map_location="cpu", weights_only=True)
-        if state["steps"] != self.config.steps:
-            raise TrainingError(
-                f"{self.state_path} belongs to a run of {state['steps']} steps, this one asks for"
-                f" {self.config.steps}; give the same number or another output folder"
-            )
-        self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-
-    def save(self) -> None:
-        """Write the state beside its place, then rename: a crash leaves the previous one."""
-        state = {
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "steps": self.config.steps,
-        }
-        temporary = self.state_path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.state_path)
-
-    def run(self, objective: Objective, title: str) -> None:
-        """Train to the last step, with a progress bar.
-
-        Raises:
-            TrainingError: the loss is not finite; the last saved state is kept.
-        """
-        with tqdm(total=self.config.steps, initial=self.step, desc=title, mininterval=2.0) as bar:
-            while self.step < self.config.steps:
-                losses = self._advance(objective)
-                self.step += 1
-                bar.update()
-                if self.step % self.config.log_every == 0 or self.step == self.config.steps:
-                    self._log(losses, bar)
-                if self.step % self.config.save_every == 0 or self.step == self.config.steps:
-                    self.save()
-
-    def _advance(self, objective: Objective) -> dict[str, Tensor]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.config, self.step)
-        losses = objective(self.step)
-        if not torch.isfinite(losses["loss"]):
-            raise TrainingError(
-                f"the loss is {losses['loss'].item()} at step {self.step}; lower the learning rate and start again,"
-                f" the state of an earlier step is in {self.state_path}"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        return losses
-
-    def _log(self, losses: dict[str, Tensor], bar: Any) -> None:
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
-        with (self.folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps({"step": self.step, **values}) + "\n")

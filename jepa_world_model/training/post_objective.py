@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor
@@ -89,10 +90,13 @@ class PostTrainObjective:
 
     def batch(self, step: int, part: Part) -> LatentClips:
         """This process's clips, with what the predictor is told of them."""
-        clips = self._sampler.clips(step)
-        rows = part.rows(self._post.batch)
-        told = disturbed(clips, self._config, self._mean_state, np.random.default_rng((self._post.seed, step, 2)))
-        return LatentClips(told.latents[rows], told.states[rows], told.actions[rows])
+        rows, batch = part.rows(self._post.batch), self._post.batch
+        clips = self._sampler.clips(step, rows)
+        generator = np.random.default_rng((self._post.seed, step, 2))
+        # Drawn for the whole batch, so that several processes together see what one sees.
+        noise = generator.normal(size=(batch, *clips.actions.shape[1:]))[rows]
+        dropped = (generator.random(batch) < self._config.state_dropout)[rows]
+        return disturbed(clips, self._config, self._mean_state, noise, dropped)
 
     def losses(self, module: nn.Module, batch: LatentClips, device: torch.device) -> dict[str, Tensor]:
         """Teacher forcing, rollout and metric errors."""
@@ -104,11 +108,13 @@ class PostTrainObjective:
 
 
 def disturbed(
-    clips: LatentClips, config: PostObjectiveConfig, mean_state: Tensor, generator: np.random.Generator
+    clips: LatentClips,
+    config: PostObjectiveConfig,
+    mean_state: Tensor,
+    noise: NDArray[np.float64],
+    dropped: NDArray[np.bool_],
 ) -> LatentClips:
-    """Clips with noisy actions, and with some clips' states replaced by ``mean_state`` ``[7]``."""
-    noise = generator.normal(size=tuple(clips.actions.shape)).astype(np.float32)
-    deviation = np.array([config.action_noise_m] * 3 + [0.0] * 3 + [config.action_noise_gripper], np.float32)
-    dropped = torch.from_numpy(generator.random(len(clips.states)) < config.state_dropout)
-    states = torch.where(dropped[:, None, None], mean_state, clips.states)
-    return LatentClips(clips.latents, states, clips.actions + torch.from_numpy(noise * deviation))
+    """Clips with noise of unit variance ``[B, T-1, 7]`` on their actions, scaled, and ``dropped`` ``[B]`` states."""
+    deviation = np.array([config.action_noise_m] * 3 + [0.0] * 3 + [config.action_noise_gripper])
+    states = torch.where(torch.from_numpy(dropped)[:, None, None], mean_state, clips.states)
+    return LatentClips(clips.latents, states, clips.actions + torch.from_numpy(noise * deviation).float())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -52,20 +53,28 @@ class LatentClips:
         return LatentClips(self.latents.to(device), self.states.to(device), self.actions.to(device))
 
 
-class LatentClipSampler:
-    """Clips of cached latents; a function of the step alone, like :class:`ClipSampler`."""
+class IndexedLatents(Protocol):
+    """A tensor ``[E, T, tokens, dim]``, or what is indexed like one."""
 
-    def __init__(self, latents: Tensor, episodes: EpisodeArrays, config: PostTrainConfig) -> None:
+    def __getitem__(self, index: tuple[Tensor, Tensor], /) -> Tensor:
+        """Tokens ``[..., tokens, dim]`` of episode and frame indices that broadcast to ``[...]``."""
+
+
+class LatentClipSampler:
+    """Clips of latents; a function of the step alone, like :class:`ClipSampler`."""
+
+    def __init__(self, latents: IndexedLatents, episodes: EpisodeArrays, config: PostTrainConfig) -> None:
         self._sampler = ClipSampler(episodes, config.clip_frames, config.batch, config.seed, config.max_stride)
         self._latents, self._episodes, self._config = latents, episodes, config
 
-    def clips(self, step: int) -> LatentClips:
-        """The batch at ``step``, with noise on the positions that the predictor is told."""
+    def clips(self, step: int, chosen: slice = slice(None)) -> LatentClips:
+        """The batch at ``step``, or ``chosen`` ones, with noise on the positions that the predictor is told."""
         episode, frame = self._sampler.indices(step)
+        noise = np.random.default_rng((self._config.seed, step, 1)).normal(size=(*frame.shape, 3))[chosen]
+        episode, frame = episode[chosen], frame[chosen]
         rows = torch.from_numpy(episode)[:, None]
         states = self._episodes.states[episode[:, None], frame]
         actions = difference(states[:, :-1], states[:, 1:]).astype(np.float32)
-        noise = np.random.default_rng((self._config.seed, step, 1)).normal(size=(*states.shape[:2], 3))
         states[..., :3] += self._config.state_noise_m * noise
         return LatentClips(
             latents=self._latents[rows, torch.from_numpy(frame)].float(),

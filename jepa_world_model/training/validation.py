@@ -16,6 +16,7 @@ from torch import Tensor
 from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.data.episodes import EpisodeArrays
 from jepa_world_model.energy import latent_distance
+from jepa_world_model.model_card import Distance
 from jepa_world_model.poses import integrate_batch
 
 
@@ -36,7 +37,8 @@ class HorizonError:
 class ValidationReport:
     """Held-out numbers that go into the checkpoint's provenance.
 
-    The rank correlations are those of the end-effector's distance with the metric's energy and with the plain L1 one.
+    The rank correlations are those of the end-effector's distance with the checkpoint's energy and with the plain L1
+    one.
     """
 
     horizons: tuple[HorizonError, ...]
@@ -54,7 +56,7 @@ def validate(
     predictor: ActionConditionedPredictor,
     latents: Tensor,
     episodes: EpisodeArrays,
-    metric: Tensor,
+    metric: Tensor | None,
     horizon: int = 4,
     clips: int = 256,
     seed: int = 0,
@@ -95,9 +97,9 @@ def imagine(predictor: ActionConditionedPredictor, first: Tensor, state: Tensor,
 
 
 def energy_rank_correlations(
-    latents: Tensor, episodes: EpisodeArrays, metric: Tensor, pairs: int, generator: np.random.Generator
+    latents: Tensor, episodes: EpisodeArrays, metric: Tensor | None, pairs: int, generator: np.random.Generator
 ) -> tuple[float, float]:
-    """Spearman correlations of energy, by the metric and by L1, with the end-effector's distance.
+    """Spearman correlations of energy, by the metric (where there is one) and by L1, with the end-effector's distance.
 
     Over random pairs of one episode's frames.
     """
@@ -107,6 +109,7 @@ def energy_rank_correlations(
     positions = torch.from_numpy(episodes.states[..., :3])
     distance = (positions[episode, first] - positions[episode, second]).norm(dim=-1)
     origin = torch.zeros_like(change[0])
-    energies = (latent_distance(change, origin, "metric", metric), latent_distance(change, origin, "l1"))
+    chosen: Distance = "l1" if metric is None else "metric"
+    energies = (latent_distance(change, origin, chosen, metric), latent_distance(change, origin, "l1"))
     by_metric, by_l1 = (float(spearmanr(energy.numpy(), distance.numpy()).statistic) for energy in energies)
     return by_metric, by_l1

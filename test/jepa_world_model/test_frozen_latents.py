@@ -54,12 +54,31 @@ def test_what_does_not_fit_is_not_cached(episodes, tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_more_is_read_together_than_the_memory_takes(
+    episodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen_latents, "_VALUES_IN_MEMORY", (2 * FRAMES + 1) * TOKENS * DIM)
+    source = open_latents(tiny_encoder(), episodes, tmp_path, CPU)
+    latents = StandardizedLatents(source, episodes, measured_statistics(source, episodes))
+    assert latents.whole().shape[0] == 2
+
+
 def test_latents_are_standardised_over_the_data(episodes, tmp_path: Path) -> None:
     source = open_latents(tiny_encoder(), episodes, tmp_path, CPU)
-    latents = StandardizedLatents(source, episodes, measured_statistics(source, episodes, 10_000))
-    whole = latents.whole(10_000)
+    latents = StandardizedLatents(source, episodes, measured_statistics(source, episodes))
+    whole = latents.whole()
     assert whole.shape == (EPISODES, FRAMES, TOKENS, DIM) and whole.dtype == torch.float16
     assert float(whole.float().mean()) == pytest.approx(0.0, abs=1e-2)
-    assert latents.whole(2 * FRAMES + 1).shape[0] == 2
     clip = latents[torch.tensor([[2]]), torch.tensor([[1, 3]])]
     torch.testing.assert_close(clip[0], whole[2, [1, 3]].float(), atol=2e-2, rtol=1e-2)
+
+
+def test_a_full_disk_leaves_no_half_cache(episodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(frozen_latents.np.lib.format, "open_memmap", full)
+        open_latents(tiny_encoder(), episodes, tmp_path, CPU, "always")
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".npy"]
+    assert isinstance(open_latents(tiny_encoder(), episodes, tmp_path, CPU, "always"), CachedSource)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,18 +20,27 @@ from torch import Tensor, nn
 from training_data import save_episodes
 
 from jepa_world_model.training.distributed import Part
-from jepa_world_model.training.encoder_run import EncoderShape
+from jepa_world_model.training.encoder_run import EncoderShape, encoder_config, save_run_encoder
 from jepa_world_model.training.engine import Engine
 from jepa_world_model.training.joint import JointConfig
 from jepa_world_model.training.loop import LoopConfig, TrainingError, learning_rate_at
 from jepa_world_model.training.monitor import MonitorConfig
+from jepa_world_model.training.post_objective import PostObjectiveConfig, disturbed
+from jepa_world_model.training.post_train import LatentClips, PostTrainConfig
 from jepa_world_model.training.pretrain import PretrainConfig, pretrain
 from jepa_world_model.training.run_folder import RunFolderError, claim, save_tensors
+from jepa_world_model.training.train import PredictorShape, TrainConfig, train
 from jepa_world_model.training.vjepa import VJepaConfig
+from jepa_world_model.vision_transformer import VisionTransformer
 
 
-def run_config(folder: Path, out: Path, objective: str, steps: int = 30, save_every: int = 5) -> PretrainConfig:
-    """A run small enough for a test, of an objective with terms over the whole batch."""
+def run_of(name: str, folder: Path, out: Path, steps: int, save_every: int = 5) -> Path:
+    """One of the product's runs, small enough for a test, with terms over the whole batch: joint, vjepa or train."""
+    loop = LoopConfig(steps=steps, warmup_steps=2, save_every=save_every, log_every=1)
+    return train(train_config(folder, out, loop)) if name == "train" else pretrain(run_config(folder, out, name, loop))
+
+
+def run_config(folder: Path, out: Path, objective: str, loop: LoopConfig = LoopConfig(steps=2)) -> PretrainConfig:  # noqa: B008
     masked = VJepaConfig(
         frames=2, predictor_dim=16, predictor_depth=1, predictor_heads=2, sigreg_weight=0.1, covariance_weight=0.1
     )
@@ -37,21 +48,51 @@ def run_config(folder: Path, out: Path, objective: str, steps: int = 30, save_ev
         folder / "data",
         out,
         objective=objective,  # type: ignore[arg-type]
-        encoder=EncoderShape(dim=32, depth=1, heads=2),
+        encoder=SHAPE,
         joint=JointConfig(latent_dim=16, hidden_dim=16),
         vjepa=replace(masked, projection_dim=8),
         monitor=MonitorConfig(every=0, frames=24, least_std=0.0, least_rank=0.0),
-        loop=LoopConfig(steps=steps, warmup_steps=2, save_every=save_every, log_every=1),
+        loop=loop,
         batch=4,
         max_stride=2,
     )
 
 
+def train_config(folder: Path, out: Path, loop: LoopConfig) -> TrainConfig:
+    return TrainConfig(
+        data=folder / "data",
+        validation=folder / "data",
+        encoder_run=folder / "encoder",
+        out=out,
+        checkpoint=out / "tiny.safetensors",
+        predictor=PredictorShape(dim=32, depth=1, heads=2, conditioning="adaln"),
+        post=PostTrainConfig(batch=4, max_stride=1),
+        told=PostObjectiveConfig(state_dropout=0.5, action_noise_m=0.01),
+        loop=loop,
+    )
+
+
+SHAPE = EncoderShape(dim=32, depth=1, heads=2)
+STEPS = 20
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the processes that are started here: sums depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a dataset."""
+    """A folder with a dataset and a random encoder."""
     path = tmp_path_factory.mktemp("engine")
     save_episodes(path / "data", size=48)
+    torch.manual_seed(0)
+    (path / "encoder").mkdir()
+    save_run_encoder(path / "encoder", VisionTransformer(encoder_config(SHAPE, 48)))
     return path
 
 
@@ -61,22 +102,19 @@ _PROGRAM = """
 import pathlib, resource, sys
 sys.path.insert(0, {tests!r})
 import torch
-from jepa_world_model.training.pretrain import pretrain
-from test_training_engine import run_config
+from test_training_engine import run_of
 torch.set_num_threads(1)
-folder, out, objective, steps, save_every, largest_file = sys.argv[1:]
+name, folder, out, steps, largest_file = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest_file), resource.RLIM_INFINITY))
-pretrain(run_config(pathlib.Path(folder), pathlib.Path(out), objective, int(steps), int(save_every)))
+run_of(name, pathlib.Path(folder), pathlib.Path(out), int(steps))
 """
 
 
-def program(
-    folder: Path, out: Path, objective: str, steps: int, save_every: int = 5, largest_file: int = -1
-) -> list[str]:
+def program(name: str, folder: Path, out: Path, steps: int = STEPS, largest_file: int = -1) -> list[str]:
     """Script and arguments of a run in a process of its own."""
     script = folder / "run.py"
     script.write_text(_PROGRAM.format(tests=str(Path(__file__).parent)))
-    return [str(script), str(folder), str(out), objective, str(steps), str(save_every), str(largest_file)]
+    return [str(script), name, str(folder), str(out), str(steps), str(largest_file)]
 
 
 def logged(out: Path) -> list[dict[str, float]]:
@@ -85,12 +123,12 @@ def logged(out: Path) -> list[dict[str, float]]:
     return [line for line in lines if "loss" in line]
 
 
-@pytest.mark.parametrize("objective", ["joint", "vjepa"])
-def test_two_processes_match_one(folder: Path, tmp_path: Path, objective: str) -> None:
-    pretrain(run_config(folder, tmp_path / "one", objective, steps=4))
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    options = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command = [*launcher, *options, *program(folder, tmp_path / "two", objective, 4)]
+@pytest.mark.parametrize("name", ["joint", "vjepa", "train"])
+def test_two_processes_match_one(folder: Path, tmp_path: Path, name: str) -> None:
+    run_of(name, folder, tmp_path / "one", steps=4)
+    # What `accelerate launch` starts for graphics cards; on processors it would need MPI.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, *program(name, folder, tmp_path / "two", 4)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert ended.returncode == 0, ended.stderr[-2000:]
     one, two = logged(tmp_path / "one"), logged(tmp_path / "two")
@@ -109,38 +147,46 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(folder: Path) -> dict[str, Tensor]:
-    """The encoder that a run ends with when nothing happens."""
-    command = [sys.executable, *program(folder, folder / "whole", "vjepa", 30)]
-    subprocess.run(command, check=True, capture_output=True, timeout=500)
-    return torch.load(folder / "whole" / "encoder.pt", weights_only=True)
+def uninterrupted(folder: Path) -> Callable[[str], dict[str, Tensor]]:
+    """The weights that a run of a name ends with when nothing happens."""
+
+    @functools.cache
+    def weights(name: str) -> dict[str, Tensor]:
+        run_of(name, folder, folder / name, STEPS)
+        return torch.load(folder / name / "state.pt", weights_only=True)["module"]
+
+    return weights
 
 
-def assert_goes_on(folder: Path, out: Path, expected: dict[str, Tensor]) -> None:
+def assert_goes_on(name: str, folder: Path, out: Path, expected: dict[str, Tensor]) -> None:
     """The run in `out` goes on, to the same weights and a log without gaps or repetitions."""
-    command = [sys.executable, *program(folder, out, "vjepa", 30)]
-    subprocess.run(command, check=True, capture_output=True, timeout=500)
-    assert [line["step"] for line in logged(out)] == list(range(1, 31))
-    for name, value in torch.load(out / "encoder.pt", weights_only=True).items():
-        assert torch.equal(value, expected[name]), name
+    run_of(name, folder, out, STEPS)
+    assert [line["step"] for line in logged(out)] == list(range(1, STEPS + 1))
+    for key, value in torch.load(out / "state.pt", weights_only=True)["module"].items():
+        assert torch.equal(value, expected[key]), key
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(("name", "how"), [("vjepa", signal.SIGINT), ("train", signal.SIGKILL)])
 def test_an_interrupted_run_loses_at_most_one_interval_and_goes_on_to_the_same_weights(
-    folder: Path, tmp_path: Path, uninterrupted: dict[str, Tensor], how: signal.Signals
+    folder: Path,
+    tmp_path: Path,
+    uninterrupted: Callable[[str], dict[str, Tensor]],
+    name: str,
+    how: signal.Signals,
 ) -> None:
-    out = tmp_path / "run"
-    command = [sys.executable, *program(folder, out, "vjepa", 30)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    out, expected = tmp_path / "run", uninterrupted(name)
+    with subprocess.Popen(
+        [sys.executable, *program(name, folder, out)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         wait_for(lambda: (out / "state.pt").exists(), process)
         process.send_signal(how)
         process.communicate(timeout=300)
         assert process.returncode != 0
     done = len(logged(out))
     step = torch.load(out / "state.pt", weights_only=True)["step"]
-    assert done < 30, "it was interrupted, not finished"
+    assert done < STEPS, "it was interrupted, not finished"
     assert done - step <= (0 if how is signal.SIGINT else 5)
-    assert_goes_on(folder, out, uninterrupted)
+    assert_goes_on(name, folder, out, expected)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -150,15 +196,18 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
         time.sleep(0.01)
 
 
-def test_a_full_disk_keeps_the_state_saved_last(folder: Path, tmp_path: Path, uninterrupted: dict[str, Tensor]) -> None:
-    out = tmp_path / "run"
+def test_a_full_disk_costs_nothing_but_the_time(
+    folder: Path, tmp_path: Path, uninterrupted: Callable[[str], dict[str, Tensor]]
+) -> None:
+    name = "vjepa"
+    out, expected = tmp_path / "run", uninterrupted(name)
     # Larger than the configuration and the log, smaller than the state.
-    command = [sys.executable, *program(folder, out, "vjepa", 30, largest_file=20_000)]
+    command = [sys.executable, *program(name, folder, out, largest_file=20_000)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode != 0
-    assert "state.pt could not be written" in ended.stderr or "File too large" in ended.stderr, ended.stderr[-1000:]
-    assert not [path for path in out.iterdir() if "state" in path.name]
-    assert_goes_on(folder, out, uninterrupted)
+    assert "disk full" in ended.stderr or "File too large" in ended.stderr, ended.stderr[-1000:]
+    assert not [path for path in out.iterdir() if path.suffix in (".pt", ".npy", ".partial")]
+    assert_goes_on(name, folder, out, expected)
 
 
 def test_a_failed_write_leaves_the_previous_file(tmp_path: Path) -> None:
@@ -168,6 +217,20 @@ def test_a_failed_write_leaves_the_previous_file(tmp_path: Path) -> None:
         save_tensors(path, {"step": (number for number in range(3))})
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+
+
+# --- what the predictor is told ---------------------------------------------------------------------------
+
+
+def test_noise_and_dropout_change_what_they_name_and_nothing_else() -> None:
+    clips = LatentClips(torch.rand(3, 2, 4, 8), torch.rand(3, 2, 7), torch.rand(3, 1, 7))
+    config = PostObjectiveConfig(state_dropout=0.5, action_noise_m=0.1)
+    noise, dropped = np.ones((3, 1, 7)), np.array([False, True, False])
+    told = disturbed(clips, config, torch.full((7,), 9.0), noise, dropped)
+    assert torch.equal(told.latents, clips.latents)
+    assert torch.equal(told.states[[0, 2]], clips.states[[0, 2]]) and bool((told.states[1] == 9.0).all())
+    change = (told.actions - clips.actions).flatten(0, 1)
+    torch.testing.assert_close(change, torch.tensor([[0.1, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0]]).expand(3, -1))
 
 
 # --- steps --------------------------------------------------------------------------------------------------
