@@ -57,7 +57,7 @@ class PlanningConfig:
     """
 
     ahead: int = 3
-    every: int = 4
+    every: int = 8
     solver: SolverName = "cem"
     samples: int = 64
     iterations: int = 4

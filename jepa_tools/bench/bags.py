@@ -48,7 +48,7 @@ class BagsBench:
     """
 
     bag: Path | None = None
-    seconds: float = 60.0
+    seconds: float = 20.0
     camera_hz: float = 10.0
     width: int = 256
     height: int = 256
