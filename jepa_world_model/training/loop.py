@@ -1,4 +1,4 @@
-"""The training loop that every objective shares: schedule, clipping, progress, and exact resume."""
+"""What every training run shares: its configuration, the learning rate and the optimiser; see :mod:`jepa_world_model.training.engine`."""
 
 from __future__ import annotations
 
