@@ -1,4 +1,4 @@
-"""What every training run shares: its configuration, the learning rate and the optimiser; see :mod:`jepa_world_model.training.engine`."""
+"""What every training run shares: its configuration, the learning rate and the optimiser."""
 
 from __future__ import annotations
 
