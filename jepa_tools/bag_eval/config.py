@@ -60,7 +60,7 @@ class PlanningConfig:
     every: int = 8
     solver: SolverName = "cem"
     samples: int = 64
-    iterations: int = 4
+    iterations: int = 3
     elites: int = 8
     max_step: float = 0.0
     max_gripper: float = 0.75
