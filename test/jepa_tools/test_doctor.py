@@ -115,7 +115,7 @@ def test_messages_that_do_not_load_are_found(monkeypatch: pytest.MonkeyPatch) ->
 
 def stream(rate: float, age: float, count: int = 20) -> Stream:
     stamps = 100.0 + np.arange(count) / rate
-    return Stream(stamps + age, stamps)
+    return Stream(list(stamps + age), list(stamps))
 
 
 @pytest.mark.parametrize(
