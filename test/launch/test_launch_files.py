@@ -77,13 +77,12 @@ def test_every_argument_has_a_description_and_a_default(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_nodes_of_the_table_are_started_in_order_after_what_they_need(name: str):
     nodes = [node.name for node in DEPLOYMENTS[name].nodes]
-    preload = {"preload": "false"} if nodes else {}
-    started = executables(actions(name, **preload))
+    started = executables(actions(name))
     assert started[len(started) - len(nodes) :] == nodes
 
 
 def test_a_preloading_deployment_starts_the_nursery_and_takes_the_nodes_from_it():
-    made = actions("jepa")
+    made = actions("jepa", preload="true")
     modules = list(DEPLOYMENTS["jepa"].modules)
     assert command(made[0])[1:] == modules
     assert executables(made) == ["nursery_node"] * len(modules)
@@ -121,8 +120,8 @@ def test_a_franka_gets_its_driver_and_a_trajectory_controller():
 
 
 def test_rviz_and_a_recording_are_started_when_asked_for():
-    assert executables(actions("sim", preload="false"))[0] == "sim"
-    made = actions("sim", rviz="true", record="bags/today", preload="false")
+    assert executables(actions("sim"))[0] == "sim"
+    made = actions("sim", rviz="true", record="bags/today")
     assert executables(made)[:2] == ["robot_state_publisher", "rviz2"]
     (recording,) = [action for action in made if isinstance(action, ExecuteProcess) and not executables([action])]
     assert command(recording) == ["record", "--out", str(Path("bags/today").absolute()), "--use-sim-time"]
@@ -179,9 +178,9 @@ def test_an_interrupt_ends_launch_and_all_that_it_started(ros_domain: int, tmp_p
     script.write_text(RUNS_SIM)
     process = subprocess.Popen([sys.executable, str(script), str(FOLDER / "sim.launch.py")], start_new_session=True)
     deadline = time.monotonic() + 60
-    while len(started := children(process.pid)) < 5 and time.monotonic() < deadline:
+    while len(started := children(process.pid)) < 4 and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert len(started) == 5
+    assert len(started) == 4
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
     assert not any(Path(f"/proc/{child}").exists() for child in started)

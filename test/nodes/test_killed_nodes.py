@@ -32,7 +32,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTable]:
         yield running
 
 
-@pytest.mark.parametrize("name", [node.name for node in DEPLOYMENTS["sim"].nodes] + ["nursery"])
+@pytest.mark.parametrize("name", [node.name for node in DEPLOYMENTS["sim"].nodes])
 def test_a_killed_node_is_active_again_and_the_goal_ends_with_a_reason(table: RunningTable, name: str):
     assert table.runner is not None
     runner, operator = table.runner, table.operator
