@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from std_srvs.srv import Trigger
@@ -37,7 +38,8 @@ class CalibrationService:
         self._calibration: CameraCalibration | None = None
         self._finished: Future | None = None
         self.rotation: tuple[float, ...] = ()
-        node.create_service(Trigger, "~/calibrate", self._serve)
+        # While an answer is awaited, everything else of its callback group waits, too: it has one of its own.
+        node.create_service(Trigger, "~/calibrate", self._serve, callback_group=ReentrantCallbackGroup())
 
     def configure(self, path: str, model: str) -> None:
         """Takes the rotation from a file for plans of ``model``; "" is no file. One that is not there is to be made.
@@ -79,7 +81,7 @@ class CalibrationService:
         with loop.locked():
             if loop.machine.goal is not None:
                 raise ServiceRefusedError("the planner pursues a goal: stop it first (~/stop), then calibrate")
-            finished = self._finished = Future()
+            finished = self._finished = Future(executor=self._node.executor)
             loop.machine.announce(GOAL, time.monotonic(), "")
             run = CalibrationRun(self._configuration(), self._found)
             loop.start_goal(GoalSequence((SubGoal(0),), GoalConfig()), run)

@@ -237,8 +237,8 @@ class _Spinner:
 
     def close(self, client: ActionClient) -> None:
         # An executor must not be shut down while another thread waits in it.
-        self._closing.set()
-        self._executor.wake()
+        # A task ends the wait; waking it alone would only make it wait again.
+        self._executor.create_task(self._closing.set)
         self._thread.join()
         self._executor.shutdown()
         client.destroy()

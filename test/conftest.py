@@ -76,6 +76,7 @@ class Nodes:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._nodes: list[Any] = []
         self.client = self.add(rclpy.create_node("test_client", context=self._context))
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._spin, name="test-executor", daemon=True)
         self._thread.start()
 
@@ -83,7 +84,8 @@ class Nodes:
         from rclpy.executors import ExternalShutdownException
 
         try:
-            self._executor.spin()
+            while not self._closing.is_set():
+                self._executor.spin_once()
         except ExternalShutdownException:
             return
 
@@ -131,9 +133,11 @@ class Nodes:
 
     def close(self) -> None:
         """Ends the spinning, then the nodes."""
+        # An executor must not be shut down while another thread waits in it; a task ends the wait.
+        self._executor.create_task(self._closing.set)
+        self._thread.join(DEFAULT_TIMEOUT)
         self._executor.shutdown()
         self._context.try_shutdown()
-        self._thread.join(DEFAULT_TIMEOUT)
         for node in reversed(self._nodes):
             node.destroy_node()
 
