@@ -70,6 +70,7 @@ class GoalIntake:
         self._seen: OrderedDict[int, None] = OrderedDict()
         self._last_stamp = 0
         self._shown_again = float("-inf")
+        self._declined = ""
         self._server = ActionServer(
             node,
             ReachGoal,
@@ -117,7 +118,8 @@ class GoalIntake:
         elif stamp in self._seen:
             self._node.get_logger().debug("goal_latent: known already")
         elif info["source_timestamp"] < self._activated_at:
-            self._node.get_logger().warning("a goal from before activation is not pursued: show it again")
+            self._declined = "a goal from before activation is not pursued: show it again"
+            self._node.get_logger().warning(self._declined)
         else:
             self._pursue(stamp)
 
@@ -188,8 +190,12 @@ class GoalIntake:
     # --- both -----------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Shows the next image when it is its turn; gives a goal up whose latents do not come."""
+        """Shows the next image when it is its turn; gives a goal up whose latents do not come. While active only."""
         announced, loop = self._announced, self.loop
+        if self._declined and loop is not None:
+            with loop.locked():
+                loop.machine.decline(self._declined)
+            self._declined = ""
         if announced is None or loop is None or announced.images.complete:
             return
         with loop.locked():

@@ -162,6 +162,11 @@ class GoalMachine(Generic[GoalT]):
 
     # --- a goal ---------------------------------------------------------------------------------------------
 
+    def decline(self, message: str) -> None:
+        """Says why no goal is pursued although one was there; nothing while one is pursued."""
+        if self._goal is None and self._active:
+            self._rest, self._rest_reason = State.ABORTED, message
+
     def announce(self, goal: Hashable, now: float, reason: str) -> None:
         """A new goal takes over; ``reason`` says what it waits for before it can start."""
         self._finish(ErrorCode.REPLACED, "a newer goal took over")

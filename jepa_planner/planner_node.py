@@ -67,7 +67,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         """Declares the parameters and offers the action and the services, which answer in every state."""
         super().__init__("planner", PlannerParameters, **options)
         self._loop: ControlLoop | None = None
-        self._model = ""
+        self._model = self._description = ""
         self._last_iteration: Iteration | None = None
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._status = StatusPublisher(self)
@@ -172,15 +172,22 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     # --- what comes in --------------------------------------------------------------------------------------
 
     def _on_description(self, message: String) -> None:
+        # A publisher that starts again says it again: the goal goes on.
+        if self._loop is not None and message.data == self._description:
+            return
         try:
             loop = self._make_loop(message.data)
         except ValueError as error:
             self._complain(f"robot_description: {error}")
             return
+        interrupted = self._loop is not None and self._loop.machine.goal is not None
         self._deactivate_loop()
         self._use_loop(loop)
+        self._description = message.data
         if self.is_active:
             loop.activate(self._now())
+            if interrupted:
+                loop.machine.decline("another robot_description came: show the goal again if it is the right arm")
         self.get_logger().info("robot_description: read, the arm is known")
 
     def _make_loop(self, urdf: str) -> ControlLoop:

@@ -75,7 +75,7 @@ class BringUp:
     log_level: str = option("info", "Least severity that the nodes log", LOG_LEVELS)
     use_respawn: bool = option(True, "Start a node again when it ends unasked")
     preload: bool = option(
-        False, "Load libraries once, in a process that the nodes are forked from: they start sooner and return faster"
+        True, "Load libraries once, in a process that the nodes are forked from: they start sooner and return faster"
     )
     dry_run: bool = option(False, "Plan and show, but send no command to the arm or the gripper")
     robot_type: str = option("", "Arm: its limits; empty: as in params_file", ("", "fer", "fr3", "urdf"))

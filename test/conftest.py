@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +33,9 @@ hypothesis.settings.register_profile("shared machine", deadline=None, derandomiz
 hypothesis.settings.load_profile("shared machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# A run in the background of a shell ignores Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 HIGHEST_DOMAIN = 101  # above it, DDS ports run into those that Linux hands out
 DEFAULT_TIMEOUT = 60.0  # a node that imports torch on a busy machine takes its time
 
@@ -88,6 +92,19 @@ class Nodes:
                 self._executor.spin_once()
         except ExternalShutdownException:
             return
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """What `function` returns or raises, called on the thread that spins the nodes, as their callbacks are."""
+        ended: Future[Any] = Future()
+
+        def call() -> None:
+            try:
+                ended.set_result(function())
+            except Exception as error:  # noqa: BLE001 - an executor would end with it
+                ended.set_exception(error)
+
+        self._executor.create_task(call)
+        return ended.result(DEFAULT_TIMEOUT)
 
     def add(self, node: Any) -> Any:
         """Spins `node` until the test ends."""

@@ -47,23 +47,23 @@ def test_it_answers_only_while_active(nodes):
 
 def test_everything_is_undone_in_reverse_order(nodes):
     node = nodes.make(ExampleNode)
-    node.start()
+    nodes.run(node.start)
     node.trigger_deactivate()
     assert node.undone == ["activate"]
     node.trigger_cleanup()
     assert node.undone == ["activate", "configure"]
-    node.start()
+    nodes.run(node.start)
     assert node.is_active
 
 
 def test_a_failed_configure_says_why_and_leaves_the_node_ready_for_another_try(nodes):
     node = nodes.make(ExampleNode, model="bad")
     with pytest.raises(NodeStartError, match="cannot configure: expected a good model, got a bad one"):
-        node.start()
+        nodes.run(node.start)
     assert node.undone == ["configure"]
     assert node.state_name == "unconfigured"
     assert node.set_parameters([Parameter("model", value="good")])[0].successful
-    node.start()
+    nodes.run(node.start)
     assert node.is_active
 
 
@@ -83,7 +83,7 @@ def test_a_transition_that_does_not_exist_is_answered_and_the_node_lives(nodes):
 
 def test_a_parameter_that_configure_reads_cannot_change_unnoticed(nodes):
     node = nodes.make(ExampleNode)
-    node.start()
+    nodes.run(node.start)
     result = node.set_parameters([Parameter("model", value="bad")])[0]
     assert not result.successful
     assert "configure again" in result.reason
@@ -95,7 +95,7 @@ def test_diagnostics_come_every_second_and_say_the_state(nodes):
     diagnostics = nodes.collect(DiagnosticArray, "/diagnostics", latest_qos())
     node = nodes.make(ExampleNode, model="bad")
     with pytest.raises(NodeStartError):
-        node.start()
+        nodes.run(node.start)
     nodes.wait_until(lambda: diagnostics, "diagnostics")
     status = diagnostics[-1].status[0]
     assert status.name == "example: state"

@@ -61,7 +61,7 @@ class Rig:
         self.planner = nodes.make(PlannerNode, model=str(tiny_model.path), **{**SETTINGS, **settings})
         self.actions = ActionClient(self.client, ReachGoal, "reach_goal")
         if start:
-            self.planner.start()
+            nodes.run(self.planner.start)
             self.wait_for(lambda: self.status.state == PlannerStatus.IDLE and self.planner._loop, "an idle planner")
             self.wait_for(lambda: self.planner._loop.why_not_ready(self.planner._now()) == "", "fresh data")
 

@@ -85,6 +85,6 @@ def test_a_damaged_file_keeps_the_planner_from_starting(nodes, tiny_model, tmp_p
     path.write_text("camera_calibration: {rotation: [[2, 0, 0], [0, 1, 0], [0, 0, 1]]}")
     planner = nodes.make(PlannerNode, model=str(tiny_model.path), camera_calibration=str(path))
     with pytest.raises(RuntimeError, match="rotation matrix"):
-        planner.start()
+        nodes.run(planner.start)
     assert planner.set_parameters([Parameter("camera_calibration", value="")])[0].successful
-    planner.start()
+    nodes.run(planner.start)

@@ -18,7 +18,7 @@ from jepa_world_model.world_model import WorldModel
 @pytest.fixture
 def encoder(nodes, tiny_model):
     node = nodes.make(EncoderNode, model=str(tiny_model.path))
-    node.start()
+    nodes.run(node.start)
     return node
 
 
@@ -124,13 +124,13 @@ def test_an_inactive_encoder_is_silent_and_takes_the_latched_goal_once_active(no
 def test_a_missing_checkpoint_is_named_and_the_node_stays(nodes):
     node = nodes.make(EncoderNode, model="no-such-model")
     with pytest.raises(NodeStartError, match="no-such-model"):
-        node.start()
+        nodes.run(node.start)
     assert node.state_name == "unconfigured"
 
 
 def test_the_rate_can_be_limited(nodes, tiny_model, picture):
     node = nodes.make(EncoderNode, model=str(tiny_model.path), max_rate=2.0)
-    node.start()
+    nodes.run(node.start)
     latents = nodes.collect(Latent, "latent", latest_qos())
     camera = nodes.publisher(Image, "image", camera_qos())
     nodes.wait_until(lambda: nodes.client.count_publishers("latent"), "the encoder's publisher")

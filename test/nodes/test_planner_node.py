@@ -125,7 +125,7 @@ def test_goal_of_another_model_is_not_pursued(rig) -> None:
 def test_goal_before_any_image_waits_and_says_for_what(make_rig) -> None:
     rig = make_rig(start=False)
     rig.camera = False
-    rig.planner.start()
+    rig.nodes.run(rig.planner.start)
     rig.wait_for(lambda: rig.planner._loop is not None, "the arm's description")
     rig.show_goal()
     rig.wait_for_state(Status.HOLDING, "camera image")
@@ -233,10 +233,11 @@ def test_goal_from_before_activation_does_not_move_the_arm(make_rig) -> None:
     rig = make_rig(start=False)
     rig.show_goal()
     time.sleep(0.2)
-    rig.planner.start()
+    rig.nodes.run(rig.planner.start)
     rig.wait_for(lambda: rig.planner._loop and not rig.planner._loop.why_not_ready(rig.planner._now()), "fresh data")
+    rig.wait_for_state(Status.ABORTED, "show it again")
     time.sleep(0.5)
-    assert rig.status.state == Status.IDLE and not rig.commands
+    assert not rig.commands
 
 
 def test_same_goal_seen_again_does_not_start_again(rig) -> None:

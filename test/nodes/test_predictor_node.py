@@ -27,7 +27,7 @@ class Bench:
     def __init__(self, nodes, tiny_model) -> None:
         self.nodes, self.tiny = nodes, tiny_model
         self.node = nodes.make(PredictorNode, model=str(tiny_model.path), latents_kept=8)
-        self.node.start()
+        nodes.run(self.node.start)
         self.model = WorldModel.load(tiny_model.path)
         self.reports = nodes.collect(DiagnosticArray, "/diagnostics", latest_qos())
         self._latents = nodes.publisher(Latent, "latent", latest_qos())
