@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,7 @@ from types import FrameType
 from jepa_tools.node_nursery import ADDRESS_VARIABLE, NodeOrder, run_main, send_order, socket_name
 
 CONNECT_SECONDS = 2.0
+RETRY_SECONDS = 0.02
 EXIT_KILLED = 1
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -65,16 +67,19 @@ class StandIn:
 
 
 def _connect(address: str) -> socket.socket | None:
-    """A connection to the nursery; None when nobody listens there."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(CONNECT_SECONDS)
-    try:
-        connection.connect(socket_name(address))
-    except OSError:
-        connection.close()
-        return None
-    connection.settimeout(None)
-    return connection
+    """A connection to the nursery; None when nobody listens there, also not a little later: it may just be starting."""
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(socket_name(address))
+        except OSError:
+            connection.close()
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(RETRY_SECONDS)
+        else:
+            return connection
 
 
 def start(module: str, arguments: Sequence[str]) -> int:
