@@ -85,7 +85,7 @@ $(STAMPS)/environment: | $(UV)
 
 $(STAMPS)/packages: pyproject.toml setup.py package.xml cmake/relocate_wheels.py $(STAMPS)/environment
 	@echo "== packages: ROS 2 $(ROS_DISTRO), torch, mujoco and the rest (about 3 GB the first time)"
-	@$(UV) pip install --quiet --python $(RUN) -e '.[$(PIP_FEATURES)]' --group test $(ROS_GROUPS)
+	@$(UV) pip install --quiet --compile-bytecode --python $(RUN) -e '.[$(PIP_FEATURES)]' --group test $(ROS_GROUPS)
 	@$(RUN) cmake/relocate_wheels.py $(VENV)
 	@touch $@
 
