@@ -26,6 +26,7 @@ def combined_results(results: Sequence[BagResult], inputs_hash: str) -> BagResul
         inputs_hash=inputs_hash,
         notes=(f"{failed} of {len(results)} bags could not be evaluated",) if failed else (),
         prediction=_together([result.prediction for result in results], _predictions),
+        own_prediction=_together([result.own_prediction for result in results], _predictions),
         energy=_together([result.energy for result in results], _energies),
         planning=_together([result.planning for result in results], _plans),
         novelty=_together([result.novelty for result in results], _novelties),
@@ -37,7 +38,7 @@ def _together(parts: Sequence[Any], combine: Callable[[list[Any]], Any]) -> Any:
     return combine(present) if present else None
 
 
-def _weighted(values: Sequence[Number], weights: Sequence[float]) -> Number:
+def _weighted(values: Sequence[Number], weights: Sequence[float] | np.ndarray) -> Number:
     pairs = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None and weight]
     if not pairs:
         return None

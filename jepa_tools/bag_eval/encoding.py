@@ -55,7 +55,8 @@ def encode_episode(model: WorldModel, episode: BagEpisode, watch: Stopwatch) -> 
     Raises:
         BagError: a picture cannot be read.
     """
-    latents, thumbnails = [], []
+    latents: list[Tensor] = []
+    thumbnails: list[bytes] = []
     pictures = episode.pictures()
     while batch := _next_batch(pictures, watch):
         with watch("encode"):

@@ -139,6 +139,7 @@ class _BagEvaluation:
     def result(self, bag: RecordedBag, inputs: str) -> EvaluatedBag:
         """The bag's numbers and pictures."""
         surprises = np.concatenate([errors.surprise for errors in self._errors])
+        own = [errors.own for errors in self._errors if errors.own is not None]
         numbers_of_bag = BagResult(
             bag=bag.path.name,
             inputs_hash=inputs,
@@ -146,7 +147,8 @@ class _BagEvaluation:
             image_topic=bag.topics.image,
             notes=bag.notes,
             metadata=tuple(sorted(bag.metadata.items())),
-            prediction=summarize_prediction(self._errors),
+            prediction=summarize_prediction([errors.l1 for errors in self._errors]),
+            own_prediction=summarize_prediction(own) if own else None,
             energy=summarize_energies(self._energies),
             planning=summarize_planning(self._plans),
             novelty=summarize_novelty(surprises, self._worst, self._model.card.surprise_energy),

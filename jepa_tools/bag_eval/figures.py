@@ -21,8 +21,8 @@ def png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def prediction_figure(result: PredictionResult) -> Figure:
-    """Prediction error by horizon, beside copying the last frame and other moments' actions."""
+def prediction_figure(result: PredictionResult, distance: str) -> Figure:
+    """Prediction error by horizon, by a distance of this name, beside copying the last frame and other moments' actions."""
     figure = Figure(figsize=(5.6, 3.4), layout="constrained")
     axis = figure.subplots()
     steps = range(1, len(result.error) + 1)
@@ -34,7 +34,7 @@ def prediction_figure(result: PredictionResult) -> Figure:
     for values, label, color, style in curves:
         axis.plot(steps, _gaps(values), color=color, linestyle=style, marker="o", markersize=4, label=label)
     axis.set_xlabel("steps ahead")
-    axis.set_ylabel("latent L1 distance to what came")
+    axis.set_ylabel(distance)
     _plain(axis)
     axis.legend(frameon=False)
     return figure

@@ -24,7 +24,9 @@ def most_surprising(moments: Sequence[Moment], count: int) -> tuple[Moment, ...]
     return tuple(sorted(moments, key=lambda moment: (-moment.surprise, moment.episode, moment.frame))[:count])
 
 
-def summarize_novelty(surprises: Sequence[float], worst: Sequence[Moment], threshold: float | None) -> NoveltyResult:
+def summarize_novelty(
+    surprises: Sequence[float] | np.ndarray, worst: Sequence[Moment], threshold: float | None
+) -> NoveltyResult:
     """Statistics over a bag's frames."""
     values = np.asarray(surprises, dtype=np.float64)
     return NoveltyResult(

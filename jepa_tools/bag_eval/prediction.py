@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,23 +16,51 @@ from jepa_tools.bag_eval.results import PredictionResult, mean, numbers
 from jepa_world_model.world_model import WorldModel
 
 Array = NDArray[np.float64]
+Measure = Callable[[Tensor, Tensor], Array]
+"""Errors [S, H] of imagined latents [S, H, tokens, dim] against those that came [H, tokens, dim]."""
 
 
 @dataclass(frozen=True, eq=False)
-class EpisodeErrors:
-    """Latent L1 distances of one episode by start and horizon, [T - 1, H]; NaN beyond its end.
+class HorizonErrors:
+    """Latent distances of one episode by start and horizon, [T - 1, H]; NaN beyond its end.
 
     Attributes:
         predicted: with the recorded actions.
         copied: of the last frame seen.
         shuffled: with other moments' actions, mean over the shuffles; NaN without another moment.
-        surprise: distance of each frame, but the first, to what was predicted for it one step before, by the model's
-            own distance; [T - 1].
     """
 
     predicted: Array
     copied: Array
     shuffled: Array
+
+    @classmethod
+    def unknown(cls, starts: int, horizon: int) -> HorizonErrors:
+        """All NaN."""
+        return cls(*(np.full((starts, horizon), np.nan) for _ in range(3)))
+
+    def note(self, start: int, measure: Measure, imagined: Tensor, last: Tensor, came: Tensor) -> None:
+        """Takes down what was imagined [S, H, tokens, dim], first with the recorded actions, against what came."""
+        steps, errors = len(came), measure(imagined, came)
+        self.predicted[start, :steps] = errors[0]
+        self.copied[start, :steps] = measure(last.expand(1, *came.shape), came)[0]
+        if len(errors) > 1:
+            self.shuffled[start, :steps] = errors[1:].mean(0)
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeErrors:
+    """One episode's prediction errors.
+
+    Attributes:
+        l1: by the mean absolute difference of latents, which can be compared between models.
+        own: by the model's own distance; None where that is L1.
+        surprise: distance of each frame, but the first, to what was predicted for it one step before, by the model's
+            own distance; [T - 1].
+    """
+
+    l1: HorizonErrors
+    own: HorizonErrors | None
     surprise: Array
 
 
@@ -40,20 +69,26 @@ def predict_episode(
 ) -> EpisodeErrors:
     """Predicts from every frame but the last, up to the horizon or the episode's end."""
     starts = episode.frames - 1
-    predicted, copied, shuffled = (np.full((starts, config.horizon), np.nan) for _ in range(3))
-    surprise = np.full(starts, np.nan)
+    errors = EpisodeErrors(
+        HorizonErrors.unknown(starts, config.horizon),
+        HorizonErrors.unknown(starts, config.horizon) if model.card.distance != "l1" else None,
+        np.full(starts, np.nan),
+    )
+
+    def own(imagined: Tensor, came: Tensor) -> Array:
+        columns = [model.distance(imagined[:, step], came[step]) for step in range(len(came))]
+        return torch.stack(columns, dim=1).double().cpu().numpy()
+
     for start in range(starts):
         steps = min(config.horizon, starts - start)
         candidates = _candidates(episode.actions, start, steps, config.shuffles, generator)
         imagined = imagine(model, episode, start, candidates)
         came = episode.latents[start + 1 : start + 1 + steps]
-        errors = _l1(imagined, came)
-        predicted[start, :steps] = errors[0]
-        copied[start, :steps] = _l1(episode.latents[start], came)
-        if len(errors) > 1:
-            shuffled[start, :steps] = errors[1:].mean(0)
-        surprise[start] = float(model.distance(imagined[0, 0], came[0]))
-    return EpisodeErrors(predicted, copied, shuffled, surprise)
+        errors.l1.note(start, _l1, imagined, episode.latents[start], came)
+        if errors.own is not None:
+            errors.own.note(start, own, imagined, episode.latents[start], came)
+        errors.surprise[start] = float(model.distance(imagined[0, 0], came[0]))
+    return errors
 
 
 def imagine(model: WorldModel, episode: EncodedEpisode, start: int, actions: Array) -> Tensor:
@@ -78,7 +113,7 @@ def _l1(first: Tensor, second: Tensor) -> Array:
     return (first - second).abs().mean(dim=(-2, -1)).double().cpu().numpy()
 
 
-def summarize_prediction(errors: Sequence[EpisodeErrors]) -> PredictionResult:
+def summarize_prediction(errors: Sequence[HorizonErrors]) -> PredictionResult:
     """Means over all predictions of a bag."""
     predicted, copied, shuffled = (
         np.concatenate([getattr(item, name) for item in errors]) for name in ("predicted", "copied", "shuffled")

@@ -11,7 +11,7 @@ from jepa_tools.bag_eval import figures
 from jepa_tools.bag_eval.evaluate import CaptionedPicture, EvaluatedBag
 from jepa_tools.bag_eval.part_store import write_whole
 from jepa_tools.bag_eval.results import BagResult, EvaluationResult, PredictionResult
-from jepa_tools.bag_eval.tables import COLUMNS, format_number, value_of, verdict_on_actions, verdict_on_prediction
+from jepa_tools.bag_eval.tables import COLUMNS, format_number, value_of, verdicts
 
 EPISODES_SHOWN = 12
 """Of a bag with more episodes the first ones are shown; the JSON file has all."""
@@ -31,6 +31,7 @@ figure { margin: 0; } figcaption { font-size: .8em; color: #6b7280; }
 
 _EXPLANATIONS = """<ul class="note">
 <li><b>1-step L1, copy</b>: latent distance of what was predicted, and of the frame before, to what came.</li>
+<li><b>own</b>: the same by the distance that the model's card names and its energies are measured by.</li>
 <li><b>shuffled x</b>: factor by which the error grows with other moments' actions; at 1 actions are ignored.</li>
 <li><b>rank corr.</b>: Spearman's of energy and true distance to the episode's end. 1 orders all frames rightly.</li>
 <li><b>plan, still</b>: distance of the planned displacement, and of none at all, to the recorded one;
@@ -51,9 +52,7 @@ def _document(result: EvaluationResult, evaluated: Sequence[EvaluatedBag]) -> It
         f"<p>Seed {result.seed}. Hash of bags, model and settings: <code>{result.inputs_hash}</code>. "
         "The same hash has the same numbers.</p>"
     )
-    if result.total.prediction is not None:
-        verdicts = verdict_on_actions(result.total.prediction), verdict_on_prediction(result.total.prediction)
-        yield f"<p><b>{_text(' '.join(verdicts))}</b></p>"
+    yield "".join(f"<p><b>{_text(verdict)}</b></p>" for verdict in verdicts(result.total))
     yield _summary(result)
     yield _EXPLANATIONS
     for item in evaluated:
@@ -98,13 +97,18 @@ def _bag(item: EvaluatedBag) -> Iterator[str]:
 
 def _measurements(bag: BagResult) -> Iterator[str]:
     yield '<div class="plots">'
-    if bag.prediction is not None:
-        yield _plot(figures.png(figures.prediction_figure(bag.prediction)), "Prediction error by horizon")
+    for result, name in _predictions(bag):
+        yield _plot(figures.png(figures.prediction_figure(result, name)), "Prediction error by horizon")
     yield _plot(figures.png(figures.rank_figure(bag)), "Energy over true distance")
     yield _plot(figures.png(figures.surprise_figure(bag)), "Surprise")
     yield "</div>"
-    if bag.prediction is not None:
-        yield _prediction_table(bag.prediction)
+    for result, name in _predictions(bag):
+        yield f"<h3>Predictions: {_text(name)}</h3>{_prediction_table(result)}"
+
+
+def _predictions(bag: BagResult) -> list[tuple[PredictionResult, str]]:
+    both = (bag.own_prediction, "the model's own distance to what came"), (bag.prediction, "latent L1 to what came")
+    return [(result, name) for result, name in both if result is not None]
 
 
 def _prediction_table(result: PredictionResult) -> str:

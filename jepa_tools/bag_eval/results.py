@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-FORMAT = "jepa bag-eval 1"
+FORMAT = "jepa bag-eval 2"
 DIGITS = 6
 """Significant digits of the numbers in JSON files."""
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PredictionResult:
-    """Mean latent L1 distances of what was predicted to what came, by horizon 1 ... H.
+    """Mean latent distances of what was predicted to what came, by horizon 1 ... H.
 
     Attributes:
         error: with the recorded actions.
@@ -145,6 +145,8 @@ class BagResult:
         inputs_hash: SHA-256 of the bag, the model and the settings: the same hash has the same numbers.
         error: why it could not be evaluated; empty if it was.
         notes: what was left out.
+        prediction: by L1, which can be compared between models.
+        own_prediction: by the model's own distance, in the unit of its energies; None where that is L1.
     """
 
     bag: str
@@ -155,6 +157,7 @@ class BagResult:
     notes: tuple[str, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
     prediction: PredictionResult | None = None
+    own_prediction: PredictionResult | None = None
     energy: EnergyResult | None = None
     planning: PlanningResult | None = None
     novelty: NoveltyResult | None = None
@@ -230,4 +233,4 @@ def _typed(kind: Any, value: Any) -> Any:
         return None if value is None else _typed(next(item for item in get_args(kind) if item is not type(None)), value)
     if get_origin(kind) is tuple:
         return tuple(_typed(get_args(kind)[0], item) for item in value)
-    return from_json(kind, value) if is_dataclass(kind) else value
+    return from_json(cast("type[Any]", kind), value) if is_dataclass(kind) else value

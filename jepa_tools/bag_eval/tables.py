@@ -11,6 +11,9 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("prediction", "error", "1-step L1"),
     ("prediction", "copy_error", "copy"),
     ("prediction", "shuffled_ratio", "shuffled x"),
+    ("own_prediction", "error", "1-step own"),
+    ("own_prediction", "copy_error", "copy own"),
+    ("own_prediction", "shuffled_ratio", "shuff. own"),
     ("energy", "rank_correlation_end", "rank corr."),
     ("energy", "cm_per_energy", "cm/energy"),
     ("planning", "position_error_cm", "plan, cm"),
@@ -44,7 +47,17 @@ def format_bags(result: EvaluationResult) -> str:
         values = "".join(f"{format_number(value_of(bag, part, name)):>11}" for part, name, _ in COLUMNS)
         lines.append(f"{bag.bag:<{width}}" + (f"  {bag.error}" if bag.error else values))
         lines.extend(f"{'':<{width}}  note: {note}" for note in bag.notes)
+    lines.extend(verdicts(result.total))
     return "\n".join(lines)
+
+
+def verdicts(bag: BagResult) -> list[str]:
+    """Sentences on the predictions, by the model's own distance where it has one, and by L1."""
+    sentences = []
+    for prediction, name in ((bag.own_prediction, "the model's own distance"), (bag.prediction, "L1")):
+        if prediction is not None:
+            sentences.append(f"By {name}: {verdict_on_actions(prediction)} {verdict_on_prediction(prediction)}")
+    return sentences
 
 
 def verdict_on_actions(prediction: PredictionResult) -> str:

@@ -23,7 +23,7 @@ from jepa_tools.bag_eval.planning import compare_plan
 from jepa_tools.bag_eval.prediction import predict_episode
 from jepa_tools.bag_eval.results import BagResult, PredictionResult, from_json, read_result, to_json
 from jepa_tools.bag_eval.stopwatch import Stopwatch
-from jepa_tools.bag_eval.tables import verdict_on_actions, verdict_on_prediction
+from jepa_tools.bag_eval.tables import format_bags, verdict_on_actions, verdict_on_prediction
 from jepa_tools.bags import BagSettings, read_bag
 from jepa_tools.bags.bag_file import bag_hash
 from jepa_tools.cli import main
@@ -75,7 +75,9 @@ def test_the_hash_changes_with_whatever_the_numbers_depend_on(bag, tmp_path):
 def test_prediction_errors_are_the_l1_distances_of_rollouts_to_what_came(model, bag):
     recorded = read_bag(bag, BagSettings(), 4.0).episodes[0]
     episode = encode_episode(model, recorded, Stopwatch())
-    errors = predict_episode(model, episode, PredictionConfig(horizon=3, shuffles=1), np.random.default_rng(0))
+    both = predict_episode(model, episode, PredictionConfig(horizon=3, shuffles=1), np.random.default_rng(0))
+    errors = both.l1
+    assert both.own is None, "the tests' model measures by L1"
     imagined = model.rollout(episode.latents[2:3], episode.states[2:3].astype(np.float32), episode.actions[None, 2:5])[
         0
     ]
@@ -85,6 +87,20 @@ def test_prediction_errors_are_the_l1_distances_of_rollouts_to_what_came(model, 
         assert errors.copied[2, step] == pytest.approx(float((episode.latents[2] - came).abs().mean()), rel=1e-5)
     assert np.isnan(errors.predicted[-1]).tolist() == [False, True, True]
     assert (errors.shuffled[0] != errors.predicted[0]).all()
+
+
+def test_a_model_with_a_distance_of_its_own_is_measured_by_both(model, bag):
+    own = replace(model, card=replace(model.card, distance="l2"))
+    episode = encode_episode(own, read_bag(bag, BagSettings(), 4.0).episodes[0], Stopwatch())
+    errors = predict_episode(own, episode, PredictionConfig(horizon=3, shuffles=1), np.random.default_rng(0))
+    state, actions = episode.states[:1].astype(np.float32), episode.actions[None, :3]
+    imagined = own.rollout(episode.latents[:1], state, actions)[0]
+    assert errors.own.predicted[0, 2] == pytest.approx(float(own.distance(imagined[2], episode.latents[3])), rel=1e-5)
+    assert errors.own.copied[0, 0] == pytest.approx(float(own.distance(episode.latents[0], episode.latents[1])))
+    assert np.isfinite(errors.own.shuffled[0]).all() and np.isfinite(errors.l1.predicted[0]).all()
+    result, _ = evaluate(own, bag)
+    assert result.total.own_prediction.error != result.total.prediction.error
+    assert "the model's own distance" in format_bags(result)
 
 
 def test_shuffled_actions_make_a_predictor_that_ignores_actions_no_worse(model, bag):
