@@ -174,7 +174,7 @@ def with_changes(configuration: Configuration, changes: Mapping[str, Any], prefi
     Raises:
         ValueError: the values contradict each other; raised by the configuration's `__post_init__`.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(configuration):  # type: ignore[arg-type]
         value, name = getattr(configuration, field.name), prefix + field.name
         if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -11,7 +11,7 @@ import importlib.util
 import math
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -164,6 +164,7 @@ def _rosbags_to_rgb(message: SimpleNamespace) -> RgbImage:
     from rosbags.image import ImageError, image_to_cvimage
 
     try:
-        return np.ascontiguousarray(image_to_cvimage(message, "rgb8"))
+        picture = image_to_cvimage(cast("Any", message), "rgb8")  # which reads the fields and nothing else
+        return np.ascontiguousarray(cast("RgbImage", picture))
     except ImageError as error:
         raise ValueError(str(error)) from error

@@ -262,8 +262,9 @@ class Simulation:
         w, x, y, z = map(float, body.xquat)
         velocity = np.empty(6)
         mujoco.mj_objectVelocity(self.model, self.data, mujoco.mjtObj.mjOBJ_BODY, body.id, velocity, 0)
-        angular, linear = tuple(map(float, velocity[:3])), tuple(map(float, velocity[3:]))
-        return EntityState(tuple(map(float, body.xpos)), (x, y, z, w), linear, angular)
+        px, py, pz = map(float, body.xpos)
+        wx, wy, wz, vx, vy, vz = map(float, velocity)
+        return EntityState((px, py, pz), (x, y, z, w), (vx, vy, vz), (wx, wy, wz))
 
     def set_object_state(self, name: str, state: EntityState) -> None:
         """Puts an object somewhere; raises UnknownEntityError for one that is not in the scene."""

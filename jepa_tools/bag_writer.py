@@ -7,14 +7,14 @@ import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from jepa_tools.message_types import MessageTypes
 
-BAG_VERSION = 9
+BAG_VERSION: Final = 9
 _CDR_LITTLE_ENDIAN = 1
 _NANOSECONDS = 1_000_000_000
 

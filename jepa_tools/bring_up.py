@@ -113,7 +113,8 @@ class BringUp:
         unknown = sorted(set(values) - set(defaults))
         if unknown:
             raise ValueError(f"expected options of {', '.join(defaults)}, got {', '.join(unknown)}")
-        return cls(**{name: _parse(name, text, defaults[name]) for name, text in values.items()})
+        parsed: dict[str, Any] = {name: _parse(name, text, defaults[name]) for name, text in values.items()}
+        return cls(**parsed)
 
     def require(self, *names: str) -> None:
         """Raises ValueError when one of these options is empty."""

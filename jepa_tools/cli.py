@@ -49,7 +49,7 @@ class Command:
 
     def load(self) -> Callable[[Any], Any]:
         """The function; imports its module."""
-        return getattr(importlib.import_module(self.module), self.function)  # type: ignore[no-any-return]
+        return getattr(importlib.import_module(self.module), self.function)
 
 
 COMMANDS = (

@@ -173,10 +173,10 @@ class DrivenArm:
             rows.append((desired.positions, desired.velocities, desired.accelerations, measured))
             reached = self._time - start if self._reached and np.isnan(reached) else reached
         columns = [np.array(column) for column in zip(*rows, strict=True)]
-        times = self._simulation.timestep * np.arange(len(rows))
+        times = self._simulation.timestep * np.arange(len(rows), dtype=np.float64)
         return Recording(times, columns[0], columns[1], columns[2], columns[3], reached)
 
-    def cost(self, observation: LatentStamps, state: Vector, goal: int) -> _Distance:  # noqa: ARG002
+    def cost(self, observation: LatentStamps, state: NDArray[np.floating], goal: int) -> _Distance:  # noqa: ARG002
         """The cost of acting from ``state`` [7]."""
         return _Distance(self._goal - state[:3])
 
@@ -212,7 +212,7 @@ class _Nodes:
 class _Distance:
     """Energy: metres to go."""
 
-    def __init__(self, away: Vector) -> None:
+    def __init__(self, away: NDArray[np.floating]) -> None:
         self._away = away
 
     def assess(self) -> Assessment:

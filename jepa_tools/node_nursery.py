@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import NoReturn
+from typing import NoReturn, cast
 
 ADDRESS_VARIABLE = "JEPA_NODE_NURSERY"
 """Environment variable with the nursery's address, for those who ask for nodes."""
@@ -155,7 +156,8 @@ def _take_over(order: NodeOrder, files: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(order.environment)
     sys.argv = [order.module, *order.arguments]
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] - a text file, as in every process
+    # A text file, as in every process.
+    cast("io.TextIOWrapper", sys.stdout).reconfigure(line_buffering=True)
 
 
 def _end_with_stand_in(connection: socket.socket) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 from jepa_common.resources import find_resource
 from jepa_tools import other_programs
@@ -100,7 +101,8 @@ class Deployment:
 
     def defaults(self) -> BringUp:
         """The options of this deployment where nothing else is said."""
-        return replace(BringUp(), **self.preset)  # type: ignore[arg-type] - each is a field's value
+        # Each is a field's value.
+        return replace(BringUp(), **cast("Mapping[str, Any]", self.preset))
 
     def option_infos(self) -> dict[str, OptionInfo]:
         """Description and limits of its launch arguments, in order."""

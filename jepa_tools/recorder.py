@@ -242,7 +242,7 @@ def message_class(type_name: str) -> type:
     messages = importlib.import_module(f"{package}.msg")
     if not hasattr(messages, name):
         raise ImportError(f"the installed package {package} has no message {name}")
-    return getattr(messages, name)  # type: ignore[no-any-return]
+    return getattr(messages, name)
 
 
 def matching_qos(offered: list[QoSProfile]) -> QoSProfile:

@@ -22,7 +22,7 @@ def png(figure: Figure) -> bytes:
 
 
 def prediction_figure(result: PredictionResult, distance: str) -> Figure:
-    """Prediction error by horizon, by a distance of this name, beside copying the last frame and other moments' actions."""
+    """Prediction error by horizon, by the distance named, beside copying the last frame and other moments' actions."""
     figure = Figure(figsize=(5.6, 3.4), layout="constrained")
     axis = figure.subplots()
     steps = range(1, len(result.error) + 1)

@@ -125,7 +125,7 @@ def _encode_and_predict(
 ) -> None:
     """What no evaluation can do without: every frame encoded, and the same rollouts."""
     latents = torch.cat([model.encode(pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH)])
-    episode = EncodedEpisode(latents, states, actions, np.arange(len(states)), 0, ())
+    episode = EncodedEpisode(latents, states, actions, np.arange(len(states), dtype=np.float64), 0, ())
     for start in range(len(actions)):
         steps = min(config.prediction.horizon, len(actions) - start)
         candidates = np.repeat(actions[None, start : start + steps], 1 + config.prediction.shuffles, axis=0)

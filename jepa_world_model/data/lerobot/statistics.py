@@ -48,7 +48,7 @@ class PictureStatistics:
         extremes = {"min": [row[0] for row in seen], "max": [row[-1] for row in seen]}
         cumulated = weights.cumsum(1)
         quantiles = {
-            name: np.array([levels[min(255, np.searchsorted(row, share))] for row in cumulated])
+            name: np.array([levels[min(255, int(np.searchsorted(row, share)))] for row in cumulated])
             for name, share in QUANTILES.items()
         }
         flat = extremes | {"mean": mean, "std": spread} | quantiles

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import av
 import numpy as np
@@ -31,10 +31,11 @@ class VideoWriter:
         self._size, self._count, self._format = size, 0, options.pixel_format
         self._file = av.open(str(path), "w", format="mp4")
         try:
-            self._stream: Any = self._file.add_stream(options.codec, rate=Fraction(fps), options=dict(options.options))
+            stream = self._file.add_stream(options.codec, rate=Fraction(fps), options=dict(options.options))
         except ValueError as error:  # what PyAV raises for an encoder that it was built without
             self._file.close()
             raise LeRobotError(f"video codec {options.codec}: this PyAV cannot write it ({error}); try png") from error
+        self._stream = cast("av.VideoStream", stream)
         self._stream.height, self._stream.width = size
         self._stream.pix_fmt = options.pixel_format
         self._stream.thread_count = 1  # the same file each time
