@@ -144,15 +144,15 @@ def test_a_command_line_says_all_that_the_options_say():
     assert "image:=" not in " ".join(nodes["planner"])
 
 
-def test_nodes_come_from_one_nursery_that_loads_their_modules_where_that_is_asked_for():
+def test_nodes_come_from_one_nursery_that_loads_their_modules_unless_none_is_wanted():
     deployment = DEPLOYMENTS["sim"]
-    nursery, *nodes = process_specs(deployment, replace(deployment.defaults(), preload=True))
+    nursery, *nodes = process_specs(deployment, deployment.defaults())
     address = nursery.environment[ADDRESS_VARIABLE]
     assert nursery.command[2:] == ("jepa_tools.node_nursery", address, *deployment.modules)
     for spec, node in zip(nodes, deployment.nodes, strict=True):
         assert spec.command[2:4] == ("jepa_tools.nursery_node", node.module)
         assert spec.environment[ADDRESS_VARIABLE] == address
-    alone = process_specs(deployment, deployment.defaults())
+    alone = process_specs(deployment, replace(deployment.defaults(), preload=False))
     assert [spec.name for spec in alone] == [node.name for node in deployment.nodes]
     assert not any(spec.environment[ADDRESS_VARIABLE] for spec in alone)
 
