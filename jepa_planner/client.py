@@ -10,7 +10,7 @@ from __future__ import annotations
 import array
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -143,7 +143,7 @@ class JepaPlanner:
     def cancel(self) -> None:
         """Ends the last goal; the arm comes to rest. Nothing happens when it has ended already."""
         if self._handle is not None and not self.is_done:
-            self._handle.cancel_goal_async()
+            self._on_executor(self._handle.cancel_goal_async)
 
     def close(self) -> None:
         """Ends the client; a goal that is being pursued goes on."""
@@ -151,11 +151,18 @@ class JepaPlanner:
             self._spinner.close(self._client)
             return
         # While an executor waits for a client it must not vanish: the executor's own thread ends it.
+        self._on_executor(self._client.destroy)
+
+    def _on_executor(self, function: Callable[[], Any]) -> None:
+        """Has the thread that takes in messages call ``function``.
+
+        rclpy loses an answer that comes before the thread that sent the request has taken note of it.
+        """
         executor = self._node.executor
         if executor is None:
-            self._client.destroy()
+            function()
         else:
-            executor.create_task(self._client.destroy)
+            executor.create_task(function)
 
     def _spinner_node(self) -> Node:
         if self._spinner is None:
@@ -168,13 +175,22 @@ class JepaPlanner:
                 f"no planner within {self._wait_seconds:g} s: is it running, in this ROS_DOMAIN_ID and namespace?"
             )
         self._feedback, self._result, self._done = [], None, threading.Event()
-        accepted = threading.Event()
-        future = self._client.send_goal_async(goal, feedback_callback=self._take_feedback)
-        future.add_done_callback(lambda _: accepted.set())
-        if not accepted.wait(self._wait_seconds) or not future.result().accepted:
+        answered, done = threading.Event(), self._done
+        handles: list[ClientGoalHandle] = []
+
+        def take_handle(answer: Any) -> None:
+            handles.append(answer.result())
+            if answer.result().accepted:
+                answer.result().get_result_async().add_done_callback(lambda result: self._take_result(result, done))
+            answered.set()
+
+        def send() -> None:
+            self._client.send_goal_async(goal, feedback_callback=self._take_feedback).add_done_callback(take_handle)
+
+        self._on_executor(send)
+        if not answered.wait(self._wait_seconds) or not handles[0].accepted:
             raise PlannerClientError("the planner did not accept the goal; see its log")
-        self._handle, done = future.result(), self._done
-        self._handle.get_result_async().add_done_callback(lambda answer: self._take_result(answer, done))
+        self._handle = handles[0]
 
     def _take_feedback(self, message: Any) -> None:
         values = message.feedback

@@ -94,7 +94,10 @@ class Nodes:
             return
 
     def run(self, function: Callable[[], Any]) -> Any:
-        """What `function` returns or raises, called on the thread that spins the nodes, as their callbacks are."""
+        """What `function` returns or raises, called on the thread that spins the nodes, as their callbacks are.
+
+        Goals are sent so, too: rclpy loses an answer that comes before the request is taken note of.
+        """
         ended: Future[Any] = Future()
 
         def call() -> None:

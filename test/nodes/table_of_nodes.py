@@ -151,14 +151,13 @@ class TableOfNodes:
         picture = np.random.default_rng(7).integers(0, 256, (32, 32, 3), dtype=np.uint8)
         image = Image(height=32, width=32, encoding="rgb8", step=96, data=picture.tobytes())
         assert self.actions.wait_for_server(60.0)
-        future = self.actions.send_goal_async(
-            ReachGoal.Goal(goals=[SubGoal(image=image, gripper=float("nan"), max_steps=budget)])
-        )
+        goal = ReachGoal.Goal(goals=[SubGoal(image=image, gripper=float("nan"), max_steps=budget)])
+        future = self._nodes.run(lambda: self.actions.send_goal_async(goal))
         self.wait_for(future.done, "an accepted goal")
         return future.result()
 
     def result(self, handle: Any) -> ReachGoal.Result:
-        future = handle.get_result_async()
+        future = self._nodes.run(handle.get_result_async)
         self.wait_for(future.done, "a result")
         return future.result().result
 

@@ -154,12 +154,12 @@ class Rig:
 
     def send(self, goal: ReachGoal.Goal, feedback: Callable = lambda _: None):
         assert self.actions.wait_for_server(20.0)
-        future = self.actions.send_goal_async(goal, feedback_callback=feedback)
+        future = self.nodes.run(lambda: self.actions.send_goal_async(goal, feedback_callback=feedback))
         self.wait_for(future.done, "an accepted goal")
         return future.result()
 
     def result(self, handle) -> ReachGoal.Result:
-        future = handle.get_result_async()
+        future = self.nodes.run(handle.get_result_async)
         self.wait_for(future.done, "a result")
         return future.result().result
 
