@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
 from jepa_common.managed_node import ManagedNode, NodeStartError
@@ -38,10 +37,11 @@ def run_node(make_node: Callable[[], Node], arguments: Sequence[str] | None = No
     except ParameterException as error:
         print(f"parameters: {error}", file=sys.stderr)
         return EXIT_BAD_PARAMETER
-    except rclpy_implementation.RCLError:
+    except RuntimeError:
+        # Told to end while the node was being made, or while rclpy made a message of what came.
         if rclpy.ok():
             raise
-        return 0  # told to end while the node was being made
+        return 0
     finally:
         rclpy.try_shutdown()
     return 0

@@ -24,6 +24,7 @@ from jepa_tools.running_table import NodesConfig, RunningTable, running_table
 from jepa_tools.task_run import TaskRun, check_runs_through_nodes, run_task
 
 BAG, LOG, RESULT = "bag", "nodes.log", "result.json"
+RECORDED_FIRST = ("/clock", "/image", "/joint_states", "/planner_status")
 PICTURES = ("goal.png", "reached.png", "side_by_side.png", "energy.png", "demo.mp4")
 
 
@@ -80,6 +81,7 @@ def _run(config: DemoConfig, episode: TaskEpisode) -> tuple[TaskRun, float]:
         running_table(config.nodes, config.out / LOG) as table,
         TopicRecorder(config.out / BAG, metadata=metadata, use_sim_time=True) as recorder,
     ):
+        recorder.wait_for(RECORDED_FIRST, config.nodes.start_seconds)
         run = _perform(config, episode, table)
         recorder.set_metadata("model", run.pursuit.model)
         return run, table.operator.diagnostic("encoder", "latency_ms")

@@ -7,7 +7,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -148,6 +148,18 @@ class TopicRecorder:
     def counts(self) -> dict[str, int]:
         """Messages recorded so far, by topic."""
         return dict(self._writer.counts)
+
+    def wait_for(self, topics: Collection[str], seconds: float) -> None:
+        """Returns when a message of each of these topics has been recorded: from then on nothing is missed.
+
+        Raises:
+            RecordingError: one did not come within `seconds`, or the recording failed.
+        """
+        deadline = time.monotonic() + seconds
+        while silent := [topic for topic in topics if not self.counts.get(topic)]:
+            if time.monotonic() > deadline or self.has_failed:
+                raise RecordingError(f"waited {seconds:g} s for messages on {', '.join(silent)}, which did not come")
+            time.sleep(POLL_SECONDS)
 
     @property
     def has_failed(self) -> bool:
