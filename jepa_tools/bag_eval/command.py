@@ -17,7 +17,7 @@ from jepa_tools.bag_eval.evaluate import EvaluatedBag, evaluate_bag, inputs_hash
 from jepa_tools.bag_eval.part_store import PartStore, write_whole
 from jepa_tools.bag_eval.report import write_report
 from jepa_tools.bag_eval.results import FORMAT, BagResult, EvaluationResult, to_json
-from jepa_tools.bag_eval.tables import format_bags, verdict_on_actions, verdict_on_prediction
+from jepa_tools.bag_eval.tables import format_bags
 from jepa_tools.bags import BagError, find_bags, load_settings
 from jepa_tools.bags.bag_file import bag_hash
 from jepa_world_model.world_model import WorldModel
@@ -42,9 +42,6 @@ def bag_eval(config: BagEvalConfig) -> int:
         print(write_report(config.report / REPORT_FILE, result, evaluated))
     store.clear()
     print(format_bags(result))
-    if result.total.prediction is not None:
-        print(verdict_on_actions(result.total.prediction))
-        print(verdict_on_prediction(result.total.prediction))
     return int(any(bag.error for bag in result.bags))
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from jepa_world_model.poses import integrate_batch
 
 @dataclass(frozen=True)
 class HorizonError:
-    """Mean latent L1 error ``horizon`` steps ahead.
+    """Mean latent distance of what was predicted ``horizon`` steps ahead to what came.
 
     ``copy_last_frame`` predicts that nothing changes; ``shuffled_actions`` is the model given another clip's actions.
     """
@@ -37,11 +36,12 @@ class HorizonError:
 class ValidationReport:
     """Held-out numbers that go into the checkpoint's provenance.
 
-    The rank correlations are those of the end-effector's distance with the checkpoint's energy and with the plain L1
-    one.
+    ``horizons`` are by L1, ``metric_horizons`` by the checkpoint's metric, about metres; empty where it has none. The
+    rank correlations are those of the end-effector's distance with the checkpoint's energy and with the plain L1 one.
     """
 
     horizons: tuple[HorizonError, ...]
+    metric_horizons: tuple[HorizonError, ...]
     energy_rank_correlation: float
     l1_rank_correlation: float
     clips: int
@@ -71,18 +71,20 @@ def validate(
     actions = torch.from_numpy(episodes.actions[episode[:, None], frame[:, :-1]])
     model = imagine(predictor, clip_latents[:, 0], states, actions)
     shuffled = imagine(predictor, clip_latents[:, 0], states, actions.roll(1, dims=0))
-    rows = [
-        HorizonError(
-            step + 1,
-            *(
-                float(F.l1_loss(guess, clip_latents[:, step + 1]))
-                for guess in (model[:, step], clip_latents[:, 0], shuffled[:, step])
-            ),
-        )
-        for step in range(horizon)
-    ]
+    guesses = model, clip_latents[:, :1].expand_as(model), shuffled
+    by_l1 = _by_horizon(guesses, clip_latents[:, 1:], "l1", None)
+    by_metric = () if metric is None else _by_horizon(guesses, clip_latents[:, 1:], "metric", metric)
     correlations = energy_rank_correlations(latents, episodes, metric, clips, generator)
-    return ValidationReport(tuple(rows), *correlations, clips)
+    return ValidationReport(by_l1, by_metric, *correlations, clips)
+
+
+def _by_horizon(
+    guesses: tuple[Tensor, ...], came: Tensor, distance: Distance, metric: Tensor | None
+) -> tuple[HorizonError, ...]:
+    """Errors of each of ``guesses`` ``[B, H, N, D]`` against what ``came``, means over the clips."""
+    nothing = torch.zeros_like(came[0, 0])
+    errors = [latent_distance(guess - came, nothing, distance, metric).mean(0).tolist() for guess in guesses]
+    return tuple(HorizonError(step + 1, *values) for step, values in enumerate(zip(*errors, strict=True)))
 
 
 def imagine(predictor: ActionConditionedPredictor, first: Tensor, state: Tensor, actions: Tensor) -> Tensor:
