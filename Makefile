@@ -14,7 +14,7 @@ SHELL := /bin/bash
 
 ROS_DISTRO ?= jazzy
 PYTHON ?= python3
-SEED ?= 0
+SEED ?= 1
 TESTS ?= test
 UV_VERSION := >=0.9,<0.14
 PIP_FEATURES := control,sim,train

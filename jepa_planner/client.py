@@ -99,6 +99,7 @@ class JepaPlanner:
         gripper: Sequence[float | None] = (),
         max_steps: Sequence[int] = (),
         tolerance: float = 0.0,
+        tolerance_m: float = 0.0,
         block: bool = True,
         timeout: float | None = None,
     ) -> ReachResult | None:
@@ -109,6 +110,7 @@ class JepaPlanner:
             gripper: closedness 0..1 per image, None leaves it to the planner; empty leaves all.
             max_steps: step budget per image, 0 is the planner's; empty leaves all.
             tolerance: latent energy that counts as reached; 0 is the planner's.
+            tolerance_m: the same as a distance, m, where the model's card tells its energy; counts before tolerance.
             block: wait for the result. Otherwise see `is_done`, `feedback` and `result`.
             timeout: longest wait for the result, s; None waits as long as it takes.
 
@@ -119,7 +121,7 @@ class JepaPlanner:
             PlannerClientError: no planner, or no result in time (the goal goes on; see `cancel`).
             ValueError: lists of different lengths, or a picture that is none.
         """
-        self._start(goal_message(images, gripper, max_steps, tolerance))
+        self._start(goal_message(images, gripper, max_steps, tolerance, tolerance_m))
         return self.result(timeout) if block else None
 
     @property
@@ -211,6 +213,7 @@ def goal_message(
     gripper: Sequence[float | None] = (),
     max_steps: Sequence[int] = (),
     tolerance: float = 0.0,
+    tolerance_m: float = 0.0,
 ) -> ReachGoal.Goal:
     """The message of a goal sequence; see JepaPlanner.reach. Raises ValueError."""
     for name, values in (("gripper", gripper), ("max_steps", max_steps)):
@@ -222,7 +225,7 @@ def goal_message(
         SubGoal(image=image_message(image), gripper=grip, max_steps=budget)
         for image, grip, budget in zip(images, grips, budgets, strict=True)
     ]
-    return ReachGoal.Goal(goals=goals, tolerance=float(tolerance))
+    return ReachGoal.Goal(goals=goals, tolerance=float(tolerance), tolerance_m=float(tolerance_m))
 
 
 def image_message(picture: Picture) -> Image:

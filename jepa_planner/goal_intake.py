@@ -129,7 +129,7 @@ class GoalIntake:
             self._complain("a goal came before robot_description; show it again when the planner is idle")
             return
         self._announced = None
-        config = self._node.parameters().goal.config(self._card, 0.0)
+        config = self._node.parameters().goal.config(self._card)
         with self.loop.locked():
             self.loop.machine.announce(f"topic {stamp}", time.monotonic(), "")
             self._start(self.loop, (SubGoal(stamp),), config)
@@ -159,7 +159,7 @@ class GoalIntake:
         try:
             images = goal_images(request, self._accepted)
             settings = self._node.parameters()
-            config = settings.goal.config(self._card, request.tolerance)
+            config = settings.goal.config(self._card, request.tolerance, request.tolerance_m)
         except (GoalRefusedError, ValueError) as error:
             self.finish(goal, GoalResult(ErrorCode.BAD_GOAL, str(error)))
             return

@@ -108,7 +108,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def _check(self, parameters: PlannerParameters) -> None:
         """Raises ValueError for settings that do not go together, or not with the model."""
         safety = parameters.safety.config(parameters.arm.finger_travel)
-        parameters.goal.config(self._card, 0.0)
+        parameters.goal.config(self._card)
         parameters.calibration.config(safety.workspace, self._model)
         self._make_mpc(parameters)
 

@@ -240,13 +240,16 @@ class GoalParameters:
     open_below: float = parameter(0.4, "Planned closedness that opens the gripper", minimum=0.0, maximum=1.0)
     gripper_dwell_steps: int = parameter(2, "Steps between two changes of the gripper", minimum=0, maximum=1000)
 
-    def config(self, card: ModelCard, asked: float) -> GoalConfig:
-        """The library's configuration; ``asked`` is a tolerance that counts before all others, 0 for none.
+    def config(self, card: ModelCard, energy: float = 0.0, distance_m: float = 0.0) -> GoalConfig:
+        """The library's configuration; a tolerance that a goal brings itself counts before the parameters, 0 is none.
 
-        Raises ValueError when a distance is asked for and the model is not calibrated.
+        Raises ValueError when a distance is asked for and the model is not calibrated, or for a negative tolerance.
         """
+        if not (energy >= 0 and distance_m >= 0):
+            raise ValueError(f"expected tolerances of 0 or more, got {energy} and {distance_m} m")
+        tolerance = _energy_at(distance_m, card) if distance_m else energy or self._tolerance(card)
         return GoalConfig(
-            tolerance=asked or self._tolerance(card),
+            tolerance=tolerance,
             plateau_steps=self.plateau_steps,
             plateau_noise=self.plateau_noise,
             plateau_energy=self.plateau_energy or float("inf"),
@@ -256,13 +259,19 @@ class GoalParameters:
         )
 
     def _tolerance(self, card: ModelCard) -> float:
-        if not self.tolerance_m:
-            return self.tolerance or card.reach_energy or 0.0
-        if card.reach_energy is None or card.energy_per_meter is None or card.reach_tolerance_m is None:
-            raise ValueError(
-                f"goal.tolerance_m: {card.name} is not calibrated; set goal.tolerance, or run jepa calibrate"
-            )
-        return max(card.reach_energy + (self.tolerance_m - card.reach_tolerance_m) * card.energy_per_meter, 1e-9)
+        if self.tolerance_m:
+            return _energy_at(self.tolerance_m, card)
+        return self.tolerance or card.reach_energy or 0.0
+
+
+def _energy_at(distance_m: float, card: ModelCard) -> float:
+    """The energy that ``card`` says belongs to a distance of the tool, m. Raises ValueError."""
+    if card.reach_energy is None or card.energy_per_meter is None or card.reach_tolerance_m is None:
+        raise ValueError(
+            f"tolerance_m: the energies of {card.name} are not calibrated to distances; give a tolerance in energy, or "
+            "make a checkpoint with jepa train, which calibrates"
+        )
+    return max(card.reach_energy + (distance_m - card.reach_tolerance_m) * card.energy_per_meter, 1e-9)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class SendGoalConfig:
         gripper: Closedness for each picture, 0 open to 1 closed; nan leaves it to the planner.
         steps: Step budget for each picture; 0 is the planner's.
         tolerance: Latent energy that counts as reached; 0 is the planner's.
+        tolerance_m: The same as a distance, m, where the model's card tells its energy; counts before the energy.
         timeout: Seconds to wait for the end; 0 waits as long as it takes. The goal is cancelled after that.
         action: Name of the planner's action, with its namespace.
     """
@@ -36,6 +37,7 @@ class SendGoalConfig:
     gripper: tuple[float, ...] = ()
     steps: tuple[int, ...] = ()
     tolerance: float = 0.0
+    tolerance_m: float = 0.0
     timeout: float = 0.0
     action: str = "reach_goal"
 
@@ -54,7 +56,7 @@ def send_goal(config: SendGoalConfig) -> int:
         pictures = [read_picture(path) for path in config.images]
         with JepaPlanner(name=config.action) as planner:
             grips = [None if np.isnan(value) else value for value in config.gripper]
-            planner.reach(pictures, grips, config.steps, config.tolerance, block=False)
+            planner.reach(pictures, grips, config.steps, config.tolerance, config.tolerance_m, block=False)
             result = _watch(planner, config.timeout)
     except (ValueError, PlannerClientError) as error:
         print(f"send_goal: {error}", file=sys.stderr)

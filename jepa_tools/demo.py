@@ -40,7 +40,7 @@ class DemoConfig:
         nodes: How the nodes are started.
     """
 
-    seed: int = 0
+    seed: int = 1
     out: Path = Path("out/demo")
     task: str = "reach"
     timeout: float = 120.0

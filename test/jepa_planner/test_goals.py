@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from jepa_planner.goals import GoalConfig, GoalSequence, Outcome, SubGoal
 from jepa_planner.gripper import GripperConfig, GripperHysteresis, HeldFingers
+from jepa_planner.planner_parameters import GoalParameters
+from jepa_world_model.model_card import ModelCard
 
 
 def sequence(*goals: SubGoal[str], **config: float) -> GoalSequence[str]:
@@ -143,3 +145,18 @@ def test_gripper_changes_only_past_the_other_threshold() -> None:
 def test_gripper_waits_between_two_changes() -> None:
     gripper = GripperHysteresis(GripperConfig(dwell_steps=2))
     assert [gripper.command(value) for value in (0.9, 0.1, 0.1, 0.1)] == [1.0, 1.0, 1.0, 0.0]
+
+
+def test_a_tolerance_is_an_energy_or_a_distance_of_a_calibrated_model() -> None:
+    size = {"image_size": 32, "tokens": 4, "dim": 12}
+    calibrated = ModelCard(name="table", **size, reach_energy=0.02, reach_tolerance_m=0.01, energy_per_meter=0.5)
+    parameters = GoalParameters(tolerance=0.3)
+    assert parameters.config(calibrated).tolerance == 0.3
+    assert GoalParameters().config(calibrated).tolerance == 0.02
+    assert parameters.config(calibrated, energy=0.1).tolerance == 0.1
+    assert parameters.config(calibrated, energy=0.1, distance_m=0.03).tolerance == pytest.approx(0.03)
+    assert GoalParameters(tolerance_m=0.05).config(calibrated).tolerance == pytest.approx(0.04)
+    with pytest.raises(ValueError, match="not calibrated"):
+        parameters.config(ModelCard(name="other", **size), distance_m=0.03)
+    with pytest.raises(ValueError, match="0 or more"):
+        parameters.config(calibrated, energy=float("nan"))

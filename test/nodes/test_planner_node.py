@@ -90,6 +90,7 @@ def test_cancelled_action_stops_the_arm(rig) -> None:
         (lambda goal: setattr(goal.goals[0].image, "height", 0), "neither"),
         (lambda goal: setattr(goal.goals[0], "gripper", 3.0), "gripper"),
         (lambda goal: setattr(goal, "tolerance", float("nan")), "tolerance"),
+        (lambda goal: setattr(goal, "tolerance_m", 0.02), "not calibrated"),
     ],
 )
 def test_goal_that_makes_no_sense_is_answered_with_why(rig, change, word) -> None:
