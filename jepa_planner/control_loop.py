@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -65,6 +65,15 @@ class ControlLoopConfig:
     rest_speed: float = 0.02
     give_up_seconds: float = 15.0
     dry_run: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """What the camera showed: a checksum, the stamp of the first picture that was so, s, and where the arm was then."""
+
+    content: int | None
+    time: float
+    positions: Vector
 
 
 class Stepper(Protocol):
@@ -179,7 +188,7 @@ class ControlLoop:
         self._latent_received = float("-inf")
         self._joints_received = float("-inf")
         # Checksum of the last latent, and where the arm was when it first came.
-        self._picture: tuple[int | None, Vector | None] = None, None
+        self._picture: _Picture | None = None
         self._camera_frozen = False
         self._planning = False
         self._planned_goal: Hashable | None = None
@@ -249,11 +258,14 @@ class ControlLoop:
         arm = self._joints.at(stamp / NANOSECONDS)
         if content is None or arm is None:
             return False
-        known, positions = self._picture
-        if content != known or positions is None:
-            self._picture = content, arm.positions
+        if self._picture is None or content != self._picture.content:
+            self._picture = _Picture(content, stamp / NANOSECONDS, arm.positions)
             return False
-        return bool(np.max(np.abs(arm.positions - positions)) > _SEEN_MOTION)
+        # A picture may come before the joint states of its moment.
+        if self._joints.remembers(self._picture.time):
+            taken = self._joints.at(self._picture.time)
+            self._picture = replace(self._picture, positions=taken.positions if taken else arm.positions)
+        return bool(np.max(np.abs(arm.positions - self._picture.positions)) > _SEEN_MOTION)
 
     def start_goal(self, sequence: GoalSequence[int], mpc: Stepper) -> None:
         """Begins to pursue the goal that was announced to `machine`; ``mpc`` is not to be used elsewhere."""

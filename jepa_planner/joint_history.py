@@ -13,6 +13,11 @@ import numpy.typing as npt
 Vector = npt.NDArray[np.float64]
 
 
+# Faster than any arm that this package drives, and than noise: a simulator has put the arm elsewhere.
+_TELEPORT_SPEED = 20.0  # rad/s
+_TELEPORT_JUMP = 0.2  # rad
+
+
 class JointStateRefusedError(ValueError):
     """A joint state that cannot be used; the text says what was expected and what came."""
 
@@ -49,7 +54,8 @@ class JointHistory:
 
         Velocities may be missing (then 0), and so may the fingers (then they stay as they were, at first
         open).
-        A time before the newest means that the clock was set back: what was known is forgotten.
+        A time before the newest means that the clock was set back, and a jump that no arm makes that a simulator has
+        put it elsewhere: what was known is forgotten.
         Raises JointStateRefusedError for values that are missing or not finite.
         """
         if not set(self._arm_joints) <= set(names):
@@ -69,6 +75,11 @@ class JointHistory:
         """The last joint state, None before the first."""
         return self._samples[-1] if self._samples else None
 
+    def remembers(self, time: float) -> bool:
+        """Whether ``time``, s, is as recent as what is kept, and not later than the newest joint state."""
+        newest = self.newest()
+        return newest is not None and newest.time - self._seconds <= time <= newest.time
+
     def clear(self) -> None:
         """Forgets everything."""
         self._samples.clear()
@@ -83,7 +94,7 @@ class JointHistory:
         return _between(self._samples[index - 1], self._samples[index], time)
 
     def _append(self, sample: JointSample) -> None:
-        if self._samples and sample.time < self._samples[-1].time:
+        if self._samples and (sample.time < self._samples[-1].time or _is_teleport(self._samples[-1], sample)):
             self._samples.clear()
         self._samples.append(sample)
         while self._samples[0].time < sample.time - self._seconds:
@@ -110,6 +121,11 @@ class JointHistory:
         missing = [name for name in self._arm_joints if name not in names]
         if len(missing) < len(self._arm_joints):
             raise JointStateRefusedError(f"joint_states: {', '.join(missing)} missing among {list(names)}")
+
+
+def _is_teleport(before: JointSample, after: JointSample) -> bool:
+    jump = float(np.max(np.abs(after.positions - before.positions)))
+    return jump > _TELEPORT_JUMP and jump > _TELEPORT_SPEED * (after.time - before.time)
 
 
 def _between(before: JointSample, after: JointSample, time: float) -> JointSample:

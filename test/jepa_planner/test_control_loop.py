@@ -313,6 +313,22 @@ def test_frozen_camera_is_noticed_although_its_stamps_go_on() -> None:
     assert table.outputs.codes == [ErrorCode.REACHED]
 
 
+def test_picture_that_comes_before_its_joint_states_is_not_one_of_a_frozen_camera() -> None:
+    table = moving_table()
+    loop, elsewhere = table.loop, START + 1.0
+
+    def tell(seconds: float, positions: np.ndarray) -> None:
+        loop.joint_state(Moment(seconds, seconds), seconds, ARM_JOINTS, positions, np.zeros(7))
+
+    tell(100.0, START)
+    loop.latent(Moment(100.05, 100.05), round(100.03e9), content=1)
+    for tick in range(3, 30):
+        seconds = 100.0 + 0.01 * tick
+        tell(seconds, elsewhere)
+        loop.latent(Moment(seconds, seconds), round(seconds * 1e9), content=1)
+    assert loop._latents[-1] == round(100.29e9)
+
+
 def test_arm_that_was_moved_elsewhere_is_sent_nothing_until_it_stands_still() -> None:
     table = moving_table()
     before = len(table.outputs.commands)

@@ -75,3 +75,19 @@ def test_old_states_are_dropped() -> None:
     for tick in range(100):
         joints.add(0.1 * tick, ARM, (tick, tick), ())
     assert joints.at(0.0).positions[0] > 80
+
+
+def test_arm_that_a_simulator_puts_elsewhere_was_never_in_between() -> None:
+    joints = history()
+    joints.add(1.00, ARM, (0.0, 0.0), ())
+    joints.add(1.02, ARM, (1.0, 0.0), ())
+    assert joints.at(1.01).positions[0] == 1.0
+    joints.add(1.04, ARM, (1.05, 0.0), ())
+    assert joints.at(1.03).positions[0] == pytest.approx(1.025)
+
+
+def test_it_remembers_what_is_recent_and_past() -> None:
+    joints = history()
+    assert not joints.remembers(1.0)
+    joints.add(10.0, ARM, (0.0, 0.0), ())
+    assert joints.remembers(9.0) and not joints.remembers(10.5) and not joints.remembers(1.0)
