@@ -19,7 +19,9 @@ REST_SECONDS = 0.3
 @pytest.fixture(scope="module")
 def running(lasting_nodes, lasting_processes, tiny_model) -> Iterator[TableOfNodes]:
     made = TableOfNodes(lasting_nodes, lasting_processes, str(tiny_model.path))
-    made.wait_for(lambda: made.status.state == PlannerStatus.IDLE and made.image, "an idle planner and a picture")
+    # A reason says what is still missing, such as the arm's description.
+    made.wait_for(lambda: made.status.state == PlannerStatus.IDLE and not made.status.reason, "an idle planner")
+    made.wait_for(lambda: made.image, "a picture")
     yield made
     ended = lasting_nodes.client.executor.create_task(made.actions.destroy)
     lasting_nodes.wait_until(ended.done, "the end of the action client")
