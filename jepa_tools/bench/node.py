@@ -55,7 +55,7 @@ class NodeBench:
 def bench_node(config: NodeBench) -> Path:
     """Run the benchmark; returns the JSON file."""
     from jepa_tools.process_runner import ProcessRunner, ProcessSpec
-    from jepa_tools.ros_client import RosClient, RosTimeoutError
+    from jepa_tools.ros_client import RosClient
 
     machine = describe_machine(torch.device("cpu"))
     command = (sys.executable, "-m", "jepa_perception.encoder_node", "--ros-args", *_parameters(config))
