@@ -54,7 +54,6 @@ from jepa_sim.trajectory_controller import (
     TrajectoryRefusedError,
 )
 
-
 DESCRIPTION_SECONDS = 5.0
 
 
