@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rclpy.subscription import Subscription
     from sensor_msgs.msg import Image
 
-    from jepa_tools.ros_client import RosClient, RosTimeoutError
+    from jepa_tools.ros_client import RosClient
 
 _START_SECONDS = 60.0
 _LATENT_SECONDS = 10.0
@@ -100,6 +100,8 @@ def _round_trips(config: NodeBench, client: RosClient) -> list[float]:
 
 def _reach(client: RosClient, publisher: Publisher, latents: Subscription, image: Image) -> None:
     """Sends images until one is answered: the encoder may know this publisher a little later than that one knows it."""
+    from jepa_tools.ros_client import RosTimeoutError
+
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:
