@@ -75,6 +75,7 @@ def _make_node(node: NodeEntry, deployment: Deployment, bring_up: BringUp, addre
         arguments=[node.module] if address else [],
         additional_env={ADDRESS_VARIABLE: address},
         name=node.name,
+        exec_name=node.name,
         namespace=bring_up.namespace,
         parameters=[str(deployment.parameters_file(bring_up)), node.parameters(bring_up)],
         remappings=node.remappings(bring_up),
