@@ -24,7 +24,6 @@ MODULES = {
     "predictor": "jepa_world_model.predictor_node",
     "planner": "jepa_planner.planner_node",
 }
-MOVES = 0.05  # rad/s, the fastest joint
 # The simulator talks to this test instead of the nodes.
 BEHIND_THE_TEST = {"/clock": "/own/clock"} | {
     name: f"own/{name}" for name in ("joint_states", "image", "joint_trajectory")
@@ -49,6 +48,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "safety.max_joint_state_age": 0.18,
         "safety.max_image_age": 1.0,
         "safety.max_latent_age": 1.0,
+        # Long enough to see that the arm stays at rest before it goes on.
+        "safety.recovery_seconds": 2.0,
     },
 }
 
@@ -142,7 +143,7 @@ class TableOfNodes:
 
     @property
     def moves(self) -> bool:
-        return bool(self.speeds) and self.speeds[-1][1] > MOVES
+        return bool(self.speeds) and self.speeds[-1][1] > 0.05
 
     def wait_for(self, condition: Callable[[], Any], what: str) -> None:
         self._nodes.wait_until(condition, f"{what}; planner: {self.status.state} {self.status.reason!r}", 120.0)
@@ -180,10 +181,6 @@ class TableOfNodes:
     def assert_rests_within(self, seconds: float, since: float) -> None:
         """The commanded motion is over `seconds` after `since`, s, and the arm follows it."""
         assert self.ends[-1] <= since + seconds + 1e-6
-        self.assert_comes_to_rest_within(seconds + 0.3, since)
-
-    def assert_comes_to_rest_within(self, seconds: float, since: float) -> None:
-        """The arm, which follows its commands a little later, has ceased to move once; it may move on at once."""
-        self.wait_for(lambda: not self.speeds or self.time > since + seconds, "time to pass")
-        slowest = min(speed for time, speed in self.speeds if since < time <= since + seconds)
-        assert slowest < MOVES, f"the slowest that the arm was is {slowest:.3f} rad/s"
+        self.wait_for(lambda: not self.speeds or self.time > since + seconds + 0.4, "time to pass")
+        late = [speed for time, speed in self.speeds if time > since + seconds + 0.3]
+        assert max(late) < 0.02

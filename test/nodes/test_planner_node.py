@@ -189,8 +189,7 @@ def test_goal_that_cannot_be_reached_spends_its_budget(make_rig) -> None:
     rig = make_rig(**{"goal.max_steps": 3})
     rig.goal_position = np.array([5.0, 0.0, 0.0])
     result = rig.result(rig.send(rig.request()))
-    # A step whose command came too late on a busy machine is planned, but not taken.
-    assert result.error_code == Result.BUDGET_SPENT and len(result.energies) == 3 >= result.steps > 0
+    assert result.error_code == Result.BUDGET_SPENT and result.steps == 3
     rig.wait_for_state(Status.ABORTED, "not reached in 3 steps")
 
 
