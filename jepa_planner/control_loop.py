@@ -187,7 +187,6 @@ class ControlLoop:
         self._latents: deque[int] = deque(maxlen=64)
         self._latent_received = float("-inf")
         self._joints_received = float("-inf")
-        # Checksum of the last latent, and where the arm was when it first came.
         self._picture: _Picture | None = None
         self._camera_frozen = False
         self._planning = False
@@ -262,9 +261,9 @@ class ControlLoop:
             self._picture = _Picture(content, stamp / NANOSECONDS, arm.positions)
             return False
         # A picture may come before the joint states of its moment.
-        if self._joints.remembers(self._picture.time):
-            taken = self._joints.at(self._picture.time)
-            self._picture = replace(self._picture, positions=taken.positions if taken else arm.positions)
+        then = self._joints.recent(self._picture.time)
+        if then is not None:
+            self._picture = replace(self._picture, positions=then.positions)
         return bool(np.max(np.abs(arm.positions - self._picture.positions)) > _SEEN_MOTION)
 
     def start_goal(self, sequence: GoalSequence[int], mpc: Stepper) -> None:
@@ -274,6 +273,17 @@ class ControlLoop:
             self._arm.safety.forget()
             self._losses = 0
             self.machine.start(sequence)
+
+    @property
+    def has_goal(self) -> bool:
+        """Whether one is announced or pursued."""
+        with self._lock:
+            return self.machine.goal is not None
+
+    def decline(self, reason: str) -> None:
+        """Says why no goal is pursued although one was there."""
+        with self._lock:
+            self.machine.decline(reason)
 
     def locked(self) -> threading.RLock:
         """The lock, for `with`, to use `machine` from outside."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-SHOW_AGAIN_SECONDS = 2.0
-"""An encoder that has just started may have missed a picture: it is shown again so often, s."""
+REPEAT_SECONDS = 2.0
+"""An encoder that has just started may have missed a picture: until its latent comes it is sent so often, s."""
 
 MessageT = TypeVar("MessageT")
 
@@ -41,7 +41,7 @@ class GoalImages(Generic[MessageT]):
         self._timeout = timeout
         self._arrived = 0
         self._sent_at: float | None = None
-        self._shown_at = 0.0
+        self._repeated_at = 0.0
 
     @property
     def stamps(self) -> tuple[int, ...]:
@@ -71,10 +71,10 @@ class GoalImages(Generic[MessageT]):
         if self.complete:
             return ""
         if self._sent_at is None:
-            self._sent_at = self._shown_at = now
+            self._sent_at = self._repeated_at = now
             self._send(self._images[self._arrived].message, self.stamps[self._arrived])
-        elif now - self._shown_at > SHOW_AGAIN_SECONDS:
-            self._shown_at = now
+        elif now - self._repeated_at > REPEAT_SECONDS:
+            self._repeated_at = now
             self._send(self._images[self._arrived].message, self.stamps[self._arrived])
         if now - self._sent_at > self._timeout:
             return (

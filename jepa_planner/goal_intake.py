@@ -193,8 +193,7 @@ class GoalIntake:
         """Shows the next image when it is its turn; gives a goal up whose latents do not come. While active only."""
         announced, loop = self._announced, self.loop
         if self._declined and loop is not None:
-            with loop.locked():
-                loop.machine.decline(self._declined)
+            loop.decline(self._declined)
             self._declined = ""
         if announced is None or loop is None or announced.images.complete:
             return

@@ -75,10 +75,12 @@ class JointHistory:
         """The last joint state, None before the first."""
         return self._samples[-1] if self._samples else None
 
-    def remembers(self, time: float) -> bool:
-        """Whether ``time``, s, is as recent as what is kept, and not later than the newest joint state."""
+    def recent(self, time: float) -> JointSample | None:
+        """As `at`; None also for a ``time``, s, that is further back than what is kept, or has not come yet."""
         newest = self.newest()
-        return newest is not None and newest.time - self._seconds <= time <= newest.time
+        if newest is None or not newest.time - self._seconds <= time <= newest.time:
+            return None
+        return self.at(time)
 
     def clear(self) -> None:
         """Forgets everything."""

@@ -180,14 +180,14 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         except ValueError as error:
             self._complain(f"robot_description: {error}")
             return
-        interrupted = self._loop is not None and self._loop.machine.goal is not None
+        interrupted = self._loop is not None and self._loop.has_goal
         self._deactivate_loop()
         self._use_loop(loop)
         self._description = message.data
         if self.is_active:
             loop.activate(self._now())
             if interrupted:
-                loop.machine.decline("another robot_description came: show the goal again if it is the right arm")
+                loop.decline("another robot_description came: show the goal again if it is the right arm")
         self.get_logger().info("robot_description: read, the arm is known")
 
     def _make_loop(self, urdf: str) -> ControlLoop:

@@ -86,8 +86,10 @@ def test_arm_that_a_simulator_puts_elsewhere_was_never_in_between() -> None:
     assert joints.at(1.03).positions[0] == pytest.approx(1.025)
 
 
-def test_it_remembers_what_is_recent_and_past() -> None:
+def test_what_is_recent_has_come_and_is_not_dropped() -> None:
     joints = history()
-    assert not joints.remembers(1.0)
-    joints.add(10.0, ARM, (0.0, 0.0), ())
-    assert joints.remembers(9.0) and not joints.remembers(10.5) and not joints.remembers(1.0)
+    assert joints.recent(1.0) is None
+    joints.add(9.0, ARM, (0.0, 0.0), ())
+    joints.add(10.0, ARM, (0.1, 0.0), ())
+    assert joints.recent(9.5).positions[0] == pytest.approx(0.05)
+    assert joints.recent(10.5) is None and joints.recent(1.0) is None
