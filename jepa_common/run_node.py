@@ -37,10 +37,11 @@ def run_node(make_node: Callable[[], Node], arguments: Sequence[str] | None = No
     except ParameterException as error:
         print(f"parameters: {error}", file=sys.stderr)
         return EXIT_BAD_PARAMETER
-    except RuntimeError:
+    except RuntimeError as error:
         # Told to end while the node was being made, or while rclpy made a message of what came.
         if rclpy.ok():
             raise
+        print(f"ended by a signal, in the middle of something: {error}", file=sys.stderr)
         return 0
     finally:
         rclpy.try_shutdown()

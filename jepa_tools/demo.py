@@ -24,7 +24,7 @@ from jepa_tools.running_table import NodesConfig, RunningTable, running_table
 from jepa_tools.task_run import TaskRun, check_runs_through_nodes, run_task
 
 BAG, LOG, RESULT = "bag", "nodes.log", "result.json"
-RECORDED_FIRST = ("/clock", "/image", "/joint_states", "/planner_status")
+RECORDED_FIRST = ("*/image", "*/joint_states", "*/planner_status")
 PICTURES = ("goal.png", "reached.png", "side_by_side.png", "energy.png", "demo.mp4")
 
 

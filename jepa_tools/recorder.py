@@ -150,16 +150,19 @@ class TopicRecorder:
         return dict(self._writer.counts)
 
     def wait_for(self, topics: Collection[str], seconds: float) -> None:
-        """Returns when a message of each of these topics has been recorded: from then on nothing is missed.
+        """Returns when each of these topics, with * as a wildcard, has been recorded: from then on nothing is missed.
 
         Raises:
             RecordingError: one did not come within `seconds`, or the recording failed.
         """
         deadline = time.monotonic() + seconds
-        while silent := [topic for topic in topics if not self.counts.get(topic)]:
+        while silent := [pattern for pattern in topics if not self._has_recorded(pattern)]:
             if time.monotonic() > deadline or self.has_failed:
                 raise RecordingError(f"waited {seconds:g} s for messages on {', '.join(silent)}, which did not come")
             time.sleep(POLL_SECONDS)
+
+    def _has_recorded(self, pattern: str) -> bool:
+        return any(count and fnmatch(topic, pattern) for topic, count in self.counts.items())
 
     @property
     def has_failed(self) -> bool:
