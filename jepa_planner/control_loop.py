@@ -445,6 +445,7 @@ class ControlLoop:
         with self._lock:
             self._planning = False
             if self.machine.goal != job.goal or not self.machine.wants_step:
+                job.sequence.take_back()
                 return
             if isinstance(action, str):
                 self.machine.hold(ErrorCode.PREDICTOR_FAILED, action, now.steady)
@@ -463,6 +464,7 @@ class ControlLoop:
         observation = self._observation(now, action.energy, action.surprise)
         verdict = self._arm.toward(job.state, action.values, action.closedness, observation)
         if verdict.command is None:
+            job.sequence.take_back()
             stale = bool(self._arm.safety.why_stale(observation))
             code = ErrorCode.STALE_DATA if stale else ErrorCode.UNSAFE
             self.machine.hold(code, verdict.reason, now.steady, verdict.abort)

@@ -154,6 +154,13 @@ class GoalSequence(Generic[GoalT]):
         self._steps += 1
         return replace(self._progress(), gripper_moves=waits)
 
+    def take_back(self) -> None:
+        """The step after the last observation was not taken: it counts for no budget and no plateau."""
+        if self._outcome is Outcome.PURSUING and self._energies:
+            self._energies.pop()
+            self._curve.pop()
+            self._steps -= 1
+
     def _gripper_steps(self) -> int:
         """Steps that the gripper needs for the current sub-goal before the arm goes on."""
         before = self._goals[self._index - 1].gripper if self._index else None

@@ -375,6 +375,24 @@ def test_plan_for_a_goal_that_is_gone_is_dropped() -> None:
     assert len(table.outputs.commands) == before
 
 
+@pytest.mark.parametrize("pause", [False, True])
+def test_plan_that_comes_too_late_spends_no_budget(pause: bool) -> None:
+    table = moving_table()
+    table.time += 0.3
+    table.loop.joint_state(table.now, table.now.ros, ARM_JOINTS, table.position, ())
+    table.loop.latent(table.now, round(table.now.ros * 1e9))
+    job = table.loop.next_job(table.now)
+    counted, commanded = job.sequence.steps, len(table.outputs.commands)
+    action = table.loop.perform(job, table.cost)
+    if pause:
+        with table.loop.locked():
+            table.loop.machine.pause()
+    else:
+        table.time += 5.0  # what it was planned from is too old by now
+    table.loop.conclude(job, action, table.now, 0.1)
+    assert job.sequence.steps == counted and len(table.outputs.commands) == commanded
+
+
 def test_paused_arm_rests_and_resumes() -> None:
     table = moving_table()
     with table.loop.locked():

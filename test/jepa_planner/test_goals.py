@@ -160,3 +160,15 @@ def test_a_tolerance_is_an_energy_or_a_distance_of_a_calibrated_model() -> None:
         parameters.config(ModelCard(name="other", **size), distance_m=0.03)
     with pytest.raises(ValueError, match="0 or more"):
         parameters.config(calibrated, energy=float("nan"))
+
+
+def test_a_step_that_was_not_taken_spends_no_budget() -> None:
+    goals = sequence(max_steps=2, plateau_steps=0)
+    for energy in (3.0, 2.0):
+        goals.observe(energy)
+        goals.take_back()
+    assert goals.steps == 0 and goals.energies == ()
+    assert [goals.observe(energy).outcome for energy in (3.0, 2.0)] == [Outcome.PURSUING] * 2
+    assert goals.observe(1.0).outcome is Outcome.BUDGET_SPENT
+    goals.take_back()
+    assert goals.steps == 2
