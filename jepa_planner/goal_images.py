@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-REPEAT_SECONDS = 2.0
-"""An encoder that has just started may have missed a picture: until its latent comes it is sent so often, s."""
-
 MessageT = TypeVar("MessageT")
 
 
@@ -41,7 +38,6 @@ class GoalImages(Generic[MessageT]):
         self._timeout = timeout
         self._arrived = 0
         self._sent_at: float | None = None
-        self._repeated_at = 0.0
 
     @property
     def stamps(self) -> tuple[int, ...]:
@@ -64,17 +60,11 @@ class GoalImages(Generic[MessageT]):
         return f"waits for the encoder: goal image {self._arrived + 1} of {len(self._images)}"
 
     def tick(self, now: float) -> str:
-        """Sends the next image when it is its turn, and again while no latent comes.
-
-        Returns an error for people when a latent is overdue.
-        """
+        """Sends the next image when it is its turn; returns an error for people when a latent is overdue."""
         if self.complete:
             return ""
         if self._sent_at is None:
-            self._sent_at = self._repeated_at = now
-            self._send(self._images[self._arrived].message, self.stamps[self._arrived])
-        elif now - self._repeated_at > REPEAT_SECONDS:
-            self._repeated_at = now
+            self._sent_at = now
             self._send(self._images[self._arrived].message, self.stamps[self._arrived])
         if now - self._sent_at > self._timeout:
             return (

@@ -54,8 +54,6 @@ from jepa_sim.trajectory_controller import (
     TrajectoryRefusedError,
 )
 
-DESCRIPTION_SECONDS = 5.0
-
 
 @dataclass(frozen=True)
 class SimParameters:
@@ -130,9 +128,7 @@ class SimNode(Node):
         self._camera_info_topic = self._publisher(CameraInfo, "camera_info", camera_qos())
         self._objects = self._publisher(MarkerArray, "objects", best_effort)
         self._description = self._publisher(String, "robot_description", latched_qos())
-        self._describe()
-        # Fast DDS was seen to lose a latched message to a reader that started at the same moment on a busy machine.
-        self.create_timer(DESCRIPTION_SECONDS, self._describe)
+        self._description.publish(String(data=franka_panda().to_urdf()))
         self._follow("joint_trajectory", self._simulation.follow_arm)
         self._follow("gripper_trajectory", self._simulation.follow_gripper)
         self.create_service(ResetSimulation, "reset_simulation", self._on_reset)
@@ -151,9 +147,6 @@ class SimNode(Node):
                 self._refuse(topic, error)
 
         self.create_subscription(JointTrajectory, topic, hand_over, latest_qos(), qos_overriding_options=OVERRIDABLE)
-
-    def _describe(self) -> None:
-        self._description.publish(String(data=franka_panda().to_urdf()))
 
     # --- executor's thread ----------------------------------------------------------------------------------
 

@@ -144,11 +144,16 @@ class Nodes:
         return future.result()
 
     @staticmethod
-    def wait_until(condition: Callable[[], bool], what: str, timeout: float = DEFAULT_TIMEOUT) -> None:
-        """Returns when `condition` holds; fails the test when it does not within `timeout` seconds."""
+    def wait_until(
+        condition: Callable[[], bool], what: str | Callable[[], str], timeout: float = DEFAULT_TIMEOUT
+    ) -> None:
+        """Returns when `condition` holds; fails the test when it does not within `timeout` seconds.
+
+        A function `what` is asked when that has happened, not before.
+        """
         deadline = time.monotonic() + timeout
         while not condition():
-            assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
+            assert time.monotonic() < deadline, f"waited {timeout} s for {what() if callable(what) else what}"
             time.sleep(0.005)
 
     def close(self) -> None:

@@ -217,14 +217,6 @@ def test_latent_that_does_not_come_is_an_error_for_people() -> None:
     assert "is the encoder active" in goal.tick(2.5)
 
 
-def test_goal_image_is_shown_again_while_no_latent_comes() -> None:
-    sent: list[int] = []
-    goal = GoalImages([GoalImage("image")], lambda _, stamp: sent.append(stamp), 100, timeout=60.0)
-    for seconds in (0.0, 1.0, 1.9, 2.1, 4.0, 4.2):
-        assert goal.tick(seconds) == ""
-    assert sent == [100, 100, 100]
-
-
 def test_lost_sub_goal_is_shown_again_under_the_same_name() -> None:
     goal, sent = images(1)
     goal.tick(0.0)

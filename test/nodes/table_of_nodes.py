@@ -146,7 +146,7 @@ class TableOfNodes:
         return bool(self.speeds) and self.speeds[-1][1] > 0.05
 
     def wait_for(self, condition: Callable[[], Any], what: str) -> None:
-        self._nodes.wait_until(condition, f"{what}; planner: {self.status.state} {self.status.reason!r}", 120.0)
+        self._nodes.wait_until(condition, lambda: f"{what}; planner: {self.status.state} {self.status.reason!r}", 120.0)
 
     def send_goal(self, budget: int = 0) -> Any:
         """Sends a picture of nothing as the goal; returns the client's handle."""

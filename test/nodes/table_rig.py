@@ -167,7 +167,9 @@ class Rig:
         return self.nodes.call(Trigger, f"planner/{name}", Trigger.Request())
 
     def wait_for(self, condition: Callable, what: str, timeout: float = 60.0) -> None:
-        self.nodes.wait_until(condition, f"{what}; planner: {self.status.state} {self.status.reason!r}", timeout)
+        self.nodes.wait_until(
+            condition, lambda: f"{what}; planner: {self.status.state} {self.status.reason!r}", timeout
+        )
 
     def wait_for_state(self, state: int, word: str = "") -> None:
         self.wait_for(lambda: self.status.state == state and word in self.status.reason, f"state {state} {word!r}")
