@@ -138,7 +138,13 @@ def compare(config: PlanBench, model: WorldModel, costs: dict[str, Cost]) -> lis
         OURS: config.horizon * step_operations(shape, frames, 1),
         PUBLISHED: sum(step_operations(shape, 0, frames + step) for step in range(config.horizon)),
     }
-    rows = [_row(config, name, timings[name], operations[name], model.device) for name in costs]
+    dtypes = {name: getattr(torch, config.dtype) if name == OURS else torch.float32 for name in costs}
+    rates = {dtype: matmul_rate(model.device, dtype) for dtype in sorted(set(dtypes.values()), key=str)}
+    rollouts = config.samples * config.iterations
+    rows = [
+        _row(name, timings[name], dtypes[name], rates[dtypes[name]], operations[name], rollouts, model.device)
+        for name in costs
+    ]
     if config.published:
         rows[0] |= _comparison(timings, _largest_energy_difference(config, costs))
     title = f"{model.card.model_id}: {config.samples} samples x {config.iterations}, horizon {config.horizon}"
@@ -146,9 +152,15 @@ def compare(config: PlanBench, model: WorldModel, costs: dict[str, Cost]) -> lis
     return rows
 
 
-def _row(config: PlanBench, name: str, timing: Timing, operations: int, device: torch.device) -> dict[str, Any]:
-    dtype = getattr(torch, config.dtype) if name == OURS else torch.float32
-    rate, rollouts = matmul_rate(device, dtype), config.samples * config.iterations
+def _row(
+    name: str,
+    timing: Timing,
+    dtype: torch.dtype,
+    rate: float,
+    operations: int,
+    rollouts: int,
+    device: torch.device,
+) -> dict[str, Any]:
     achieved = operations * rollouts / timing.busy(device)
     return {
         "loop": name,
