@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from jepa_world_model.training.distributed import Part
-from jepa_world_model.training.loop import LoopConfig, TrainingError, learning_rate_at, make_optimizer
+from jepa_world_model.training.loop import LoopConfig, TrainingError, make_optimizers, set_learning_rates
 from jepa_world_model.training.run_folder import STATE_FILE, RunLog, save_tensors
 
 Batch = TypeVar("Batch")
@@ -84,9 +84,9 @@ class Engine:
         self._folder.mkdir(parents=True, exist_ok=True)
         self.step, self._bad_steps = 0, 0
         objective.module.to(self._accelerator.device)
-        optimizer = make_optimizer(objective.module, config)
-        self._restore(optimizer)
-        self._module, self._optimizer = self._accelerator.prepare(objective.module, optimizer)
+        optimizers = make_optimizers(objective.module, config)
+        self._restore(optimizers)
+        self._module, *self._optimizers = self._accelerator.prepare(objective.module, *optimizers)
 
     @property
     def device(self) -> torch.device:
@@ -132,7 +132,7 @@ class Engine:
         if self.is_main:
             state = {
                 "module": self._objective.kept.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
                 "step": self.step,
                 "steps": self._config.steps,
                 "generators": generators,
@@ -140,7 +140,7 @@ class Engine:
             save_tensors(self.state_path, state)
         self._accelerator.wait_for_everyone()
 
-    def _restore(self, optimizer: torch.optim.Optimizer) -> None:
+    def _restore(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         if not self.state_path.exists():
             return
         state = torch.load(self.state_path, map_location="cpu", weights_only=True)
@@ -149,24 +149,32 @@ class Engine:
                 f"{self.state_path} belongs to a run of {state['steps']} steps, this one asks for"
                 f" {self._config.steps}; give the same number or another output folder"
             )
+        kept = state.get("optimizers", ())
+        if len(kept) != len(optimizers):
+            raise TrainingError(
+                f"{self.state_path} was written with other optimisers, by an earlier version of this package or with"
+                " another matrix_rate; start again in another output folder"
+            )
         self._objective.kept.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, values in zip(optimizers, kept, strict=True):
+            optimizer.load_state_dict(values)
         self.step = int(state["step"])
         generators = state.get("generators", ())
         if len(generators) == self._accelerator.num_processes:
             _set_generators(generators[self._accelerator.process_index], self.device)
 
     def _advance(self, batch: Any) -> dict[str, Tensor]:
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate_at(self._config, self.step)
+        set_learning_rates(self._optimizers, self._config, self.step)
         # Not accelerate's own mixed precision, which all runs of a process would have to share.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             losses = self._objective.losses(self._module, batch, self.device)
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
         self._accelerator.backward(losses["loss"])
         norm = self._accelerator.clip_grad_norm_(self._module.parameters(), self._config.clip_norm)
         if self._is_finite(losses["loss"], norm):
-            self._optimizer.step()
+            for optimizer in self._optimizers:
+                optimizer.step()
             self._objective.after_update()
         return {**{name: value.detach() for name, value in losses.items()}, "gradient_norm": norm}
 

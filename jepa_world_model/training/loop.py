@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
+
+from jepa_world_model.layers import Block
+from jepa_world_model.training.muon import Muon
 
 
 class TrainingError(RuntimeError):
@@ -20,9 +24,11 @@ class LoopConfig:
 
     Attributes:
         steps: optimiser steps.
-        learning_rate: peak of the warm-up/cosine schedule.
+        learning_rate: peak of the warm-up/cosine schedule, AdamW's.
+        matrix_rate: the same for Muon, which trains the matrices of transformer blocks; 0 leaves them to AdamW, as
+            V-JEPA does.
         final_fraction: the schedule's last value as a fraction of the peak.
-        weight_decay: AdamW's, on matrices only.
+        weight_decay: on matrices only.
         warmup_steps: linear warm-up.
         clip_norm: gradient norm limit.
         save_every: steps between checkpoints of the run; an interrupted run loses at most this many.
@@ -35,7 +41,8 @@ class LoopConfig:
     """
 
     steps: int = 3000
-    learning_rate: float = 7e-4
+    learning_rate: float = 1.5e-3
+    matrix_rate: float = 0.04
     final_fraction: float = 0.01
     weight_decay: float = 0.04
     warmup_steps: int = 100
@@ -67,10 +74,41 @@ def learning_rate_at(config: LoopConfig, step: int) -> float:
     return config.learning_rate * (config.final_fraction + (1.0 - config.final_fraction) * cosine)
 
 
-def make_optimizer(module: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves biases, norms and tokens alone."""
+def make_optimizers(module: nn.Module, config: LoopConfig) -> list[torch.optim.Optimizer]:
+    """AdamW that decays matrices and leaves biases, norms and tokens alone; Muon before it where it is asked for.
+
+    Each parameter group keeps the peak of its learning rate as ``peak_lr``.
+    """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
+    inner = _block_matrices(module) if config.matrix_rate else []
+    known = {id(parameter) for parameter in inner}
+    matrices = [parameter for parameter in parameters if parameter.ndim >= 2 and id(parameter) not in known]
     others = [parameter for parameter in parameters if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))]
+    if inner:
+        optimizers.insert(0, Muon(inner, config.matrix_rate, config.weight_decay))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def set_learning_rates(optimizers: Iterable[torch.optim.Optimizer], config: LoopConfig, step: int) -> None:
+    """Brings every parameter group to its place in the schedule at ``step``."""
+    share = learning_rate_at(config, step) / config.learning_rate
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = share * group["peak_lr"]
+
+
+def _block_matrices(module: nn.Module) -> list[nn.Parameter]:
+    """Weights of the linear layers inside transformer blocks that are trained."""
+    layers = [
+        layer
+        for block in module.modules()
+        if isinstance(block, Block)
+        for layer in block.modules()
+        if isinstance(layer, nn.Linear)
+    ]
+    return [layer.weight for layer in layers if layer.weight.requires_grad]
