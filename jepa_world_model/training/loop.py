@@ -62,16 +62,16 @@ class LoopConfig:
             )
 
 
-def learning_rate_at(config: LoopConfig, step: int) -> float:
-    """Linear warm-up, then down to ``final_fraction`` of the peak: by a cosine, or held and then linearly."""
+def learning_rate_share(config: LoopConfig, step: int) -> float:
+    """Share of the peak: linear warm-up, then down to ``final_fraction`` by a cosine, or held and then linearly."""
     if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
+        return (step + 1) / config.warmup_steps
     if config.cooldown_steps:
         gone = max(0.0, (step - config.steps + config.cooldown_steps + 1) / config.cooldown_steps)
-        return config.learning_rate * (1.0 - (1.0 - config.final_fraction) * gone)
+        return 1.0 - (1.0 - config.final_fraction) * gone
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-    return config.learning_rate * (config.final_fraction + (1.0 - config.final_fraction) * cosine)
+    return config.final_fraction + (1.0 - config.final_fraction) * cosine
 
 
 def make_optimizers(module: nn.Module, config: LoopConfig) -> list[torch.optim.Optimizer]:
@@ -96,7 +96,7 @@ def make_optimizers(module: nn.Module, config: LoopConfig) -> list[torch.optim.O
 
 def set_learning_rates(optimizers: Iterable[torch.optim.Optimizer], config: LoopConfig, step: int) -> None:
     """Brings every parameter group to its place in the schedule at ``step``."""
-    share = learning_rate_at(config, step) / config.learning_rate
+    share = learning_rate_share(config, step)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = share * group["peak_lr"]

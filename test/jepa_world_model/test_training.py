@@ -12,7 +12,7 @@ from training_data import make_episodes, save_episodes
 from jepa_world_model.data.episodes import ClipSampler, DatasetError, load_episodes
 from jepa_world_model.training.engine import Engine
 from jepa_world_model.training.joint import JointConfig
-from jepa_world_model.training.loop import LoopConfig, learning_rate_at
+from jepa_world_model.training.loop import LoopConfig, learning_rate_share
 from jepa_world_model.training.post_train import PostTrainConfig
 from jepa_world_model.training.pretrain import EncoderShape, PretrainConfig, pretrain
 from jepa_world_model.training.probe import linear_probe
@@ -62,7 +62,7 @@ def test_a_shard_with_non_finite_states_is_refused(tmp_path: Path) -> None:
 
 def test_the_learning_rate_warms_up_then_falls() -> None:
     config = LoopConfig(steps=100, warmup_steps=10, learning_rate=1.0, final_fraction=0.1)
-    rates = [learning_rate_at(config, step) for step in range(100)]
+    rates = [learning_rate_share(config, step) for step in range(100)]
     assert max(rates) == pytest.approx(1.0, abs=1e-3)
     assert rates[0] == pytest.approx(0.1)
     assert rates[-1] == pytest.approx(0.1, abs=1e-2)

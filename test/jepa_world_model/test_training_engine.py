@@ -23,7 +23,7 @@ from jepa_world_model.training.distributed import Part
 from jepa_world_model.training.encoder_run import EncoderShape, encoder_config, save_run_encoder
 from jepa_world_model.training.engine import Engine
 from jepa_world_model.training.joint import JointConfig
-from jepa_world_model.training.loop import LoopConfig, TrainingError, learning_rate_at
+from jepa_world_model.training.loop import LoopConfig, TrainingError, learning_rate_share
 from jepa_world_model.training.monitor import MonitorConfig
 from jepa_world_model.training.post_objective import PostObjectiveConfig, disturbed
 from jepa_world_model.training.post_train import LatentClips, PostTrainConfig
@@ -289,7 +289,7 @@ def test_generators_are_resumed(tmp_path: Path) -> None:
 
 def test_the_rate_is_held_and_then_cools_down() -> None:
     config = LoopConfig(steps=100, warmup_steps=10, cooldown_steps=20, learning_rate=1.0, final_fraction=0.1)
-    rates = [learning_rate_at(config, step) for step in range(100)]
+    rates = [learning_rate_share(config, step) for step in range(100)]
     assert rates[10:80] == [1.0] * 70
     assert rates[80] < 1.0
     assert rates[99] == pytest.approx(0.1)

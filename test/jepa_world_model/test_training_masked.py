@@ -225,7 +225,7 @@ def test_a_masked_run_keeps_the_averaged_encoder_and_logs_its_health(masked: Pat
 def test_a_run_starts_from_another_one_or_from_a_checkpoint(masked: Path, tmp_path: Path) -> None:
     encoder = load_run_encoder(masked / "run", EncoderShape(), 1)
     save_world_model(tmp_path / "encoder.safetensors", encoder, None, tiny_card(image_size=SIZE, dim=32), {})
-    still = LoopConfig(steps=1, learning_rate=0.0, weight_decay=0.0)
+    still = LoopConfig(steps=1, learning_rate=0.0, matrix_rate=0.0, weight_decay=0.0)
     for initial in (masked / "run", tmp_path / "encoder.safetensors"):
         out = tmp_path / initial.stem
         pretrain(masked_run(masked / "data", out, initial=initial, loop=still))
