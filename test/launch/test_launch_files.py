@@ -77,12 +77,12 @@ def test_every_argument_has_a_description_and_a_default(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_nodes_of_the_table_are_started_in_order_after_what_they_need(name: str):
     nodes = [node.name for node in DEPLOYMENTS[name].nodes]
-    started = executables(actions(name))
+    started = executables(actions(name, preload="false"))
     assert started[len(started) - len(nodes) :] == nodes
 
 
-def test_a_preloading_deployment_starts_the_nursery_and_takes_the_nodes_from_it():
-    made = actions("jepa", preload="true")
+def test_unless_told_otherwise_a_deployment_starts_the_nursery_and_takes_the_nodes_from_it():
+    made = actions("jepa")
     modules = list(DEPLOYMENTS["jepa"].modules)
     assert command(made[0])[1:] == modules
     assert executables(made) == ["nursery_node"] * len(modules)
@@ -120,8 +120,8 @@ def test_a_franka_gets_its_driver_and_a_trajectory_controller():
 
 
 def test_rviz_and_a_recording_are_started_when_asked_for():
-    assert executables(actions("sim"))[0] == "sim"
-    made = actions("sim", rviz="true", record="bags/today")
+    assert executables(actions("sim", preload="false"))[0] == "sim"
+    made = actions("sim", preload="false", rviz="true", record="bags/today")
     assert executables(made)[:2] == ["robot_state_publisher", "rviz2"]
     (recording,) = [action for action in made if isinstance(action, ExecuteProcess) and not executables([action])]
     assert command(recording) == ["record", "--out", str(Path("bags/today").absolute()), "--use-sim-time"]
