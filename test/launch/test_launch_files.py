@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
 import signal
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytest.importorskip(
@@ -164,11 +166,6 @@ sys.exit(service.run())
 """
 
 
-def children(process_id: int) -> list[int]:
-    listed = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
-    return [int(word) for word in listed.split()]
-
-
 @pytest.mark.skipif(
     not any(Path(p, "lib/jepa_ros/sim").exists() for p in os.environ.get("AMENT_PREFIX_PATH", "").split(":")),
     reason="needs the installed package, as colcon leaves it",
@@ -177,10 +174,20 @@ def test_an_interrupt_ends_launch_and_all_that_it_started(ros_domain: int, tmp_p
     script = tmp_path / "run.py"
     script.write_text(RUNS_SIM)
     process = subprocess.Popen([sys.executable, str(script), str(FOLDER / "sim.launch.py")], start_new_session=True)
-    deadline = time.monotonic() + 60
-    while len(started := children(process.pid)) < 4 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert len(started) == 4
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
-    assert not any(Path(f"/proc/{child}").exists() for child in started)
+    nodes = {node.name for node in DEPLOYMENTS["sim"].nodes}
+    started: list[psutil.Process] = []
+    try:
+        deadline = time.monotonic() + 60
+        # The nursery, what takes each node from it, and the nodes themselves.
+        while len(started) < 1 + 2 * len(nodes) and time.monotonic() < deadline:
+            time.sleep(0.1)
+            started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) == 1 + 2 * len(nodes)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        _, left = psutil.wait_procs(started, timeout=5)
+        assert left == []
+    finally:
+        for child in (*started, process):
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                child.kill()
