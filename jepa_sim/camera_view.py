@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from jepa_sim.scene import CameraConfig, Vector, look_at
@@ -28,6 +28,8 @@ def is_in_view(camera: CameraConfig, point: ArrayLike, margin: float = 0.05) -> 
 
 def turned(camera: CameraConfig, degrees: float) -> CameraConfig:
     """The camera, moved around the vertical line through `MIDDLE`, counterclockwise seen from above."""
+    if degrees == 0.0:
+        return camera
     rotation = Rotation.from_euler("z", degrees, degrees=True)
 
     def move(point: Vector) -> Vector:
@@ -35,3 +37,19 @@ def turned(camera: CameraConfig, degrees: float) -> CameraConfig:
         return float(x), float(y), float(z)
 
     return replace(camera, position=move(camera.position), target=move(camera.target))
+
+
+def in_turned_axes(state: ArrayLike, degrees: float) -> NDArray[np.float64]:
+    """A tool state [..., 7] in the base frame's axes turned about the vertical line through `MIDDLE`.
+
+    A camera that is turned as far (see `turned`) sees the tool where the camera that was not turned would see a tool
+    at this state.
+    """
+    if degrees == 0.0:
+        return np.array(state, dtype=np.float64)
+    turn = Rotation.from_euler("z", -degrees, degrees=True)
+    values = np.array(state, dtype=np.float64)
+    flat = values.reshape(-1, values.shape[-1])
+    flat[:, :3] = turn.apply(flat[:, :3] - MIDDLE) + MIDDLE
+    flat[:, 3:6] = (turn * Rotation.from_euler("xyz", flat[:, 3:6])).as_euler("xyz")
+    return flat.reshape(values.shape)

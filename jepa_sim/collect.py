@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from jepa_sim.camera_view import in_turned_axes
 from jepa_sim.environment import EnvironmentConfig, TableEnvironment
 from jepa_sim.episode_store import (
     Episode,
@@ -131,7 +132,10 @@ def collect_episodes(config: CollectConfig, progress: bool = True) -> Path:
 
 
 def record_episode(environment: TableEnvironment, seed: int, config: CollectConfig) -> Episode:
-    """Resets to `seed` and lets the mixed policy act for `config.frames` frames."""
+    """Resets to `seed` and lets the mixed policy act for `config.frames` frames.
+
+    States are told in axes that are turned along with the camera, objects in the base frame.
+    """
     environment.reset(seed)
     policy = MixedPolicy(environment, np.random.default_rng((seed, 1)), config.policy)
     images, states, objects = [], [], []
@@ -142,7 +146,8 @@ def record_episode(environment: TableEnvironment, seed: int, config: CollectConf
         states.append(environment.state())
         positions = environment.object_positions()
         objects.append([positions[name] for name in OBJECTS])
-    return Episode(np.stack(images), np.stack(states), np.array(objects, dtype=np.float32))
+    told = in_turned_axes(np.stack(states), environment.config.view_turn_deg)
+    return Episode(np.stack(images), told, np.array(objects, dtype=np.float32))
 
 
 def _picture(environment: TableEnvironment, config: CollectConfig) -> NDArray[np.uint8]:

@@ -31,6 +31,8 @@ class EnvironmentConfig:
         slack_below: how far below the workspace the tool may be sent, m: fingers that grasp touch the table.
         gripper_share: share of a control period in which the fingers' target reaches its new value.
         camera_latency_s: how old a picture is when it is seen, s; less than a control period.
+        view_turn_deg: by how much the camera is turned about the scene's middle; recorded states are told in axes that
+            are turned along with it.
     """
 
     scene: SceneConfig = field(default_factory=SceneConfig)
@@ -40,6 +42,7 @@ class EnvironmentConfig:
     slack_below: float = 0.005
     gripper_share: float = 0.6
     camera_latency_s: float = 0.0
+    view_turn_deg: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.camera_latency_s < 1.0 / self.control_rate_hz:

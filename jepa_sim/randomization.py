@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from jepa_sim.camera_view import turned
 from jepa_sim.environment import EnvironmentConfig
 from jepa_sim.reset import Workspace
 from jepa_sim.robot_description import Vector
@@ -19,6 +20,7 @@ _COLORS = (
 _TEXTURES = ("table_texture", "floor_texture", "cup_texture", "box_texture")
 # The fingers open 8 cm; what they shall grasp must fit between them with room on both sides.
 _LARGEST_GRASPED_M = 0.07
+_NOTHING_BY_THEMSELVES = ("episodes_per_scene", "camera_turn_share")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class RandomizationConfig:
         camera_position_m, camera_target_m: half the side of the box in which the camera and the point that it looks
             at are drawn, m.
         camera_fov_deg: largest change of the vertical field of view, degrees.
+        camera_turn_deg: largest turn of the camera about the vertical line through the scene's middle, degrees.
+            Recorded states are told in axes that turn along, so that a model learns directions as the camera sees
+            them, and `jepa calibrate` can find how a camera stands.
+        camera_turn_share: how often the camera is turned.
         light_direction: standard deviation of the lamp's direction per axis, beside a vertical of 1.
         light_brightness: largest relative change of the lamp and of the ambient light, each on its own.
         color: largest change of each colour channel of each surface.
@@ -43,6 +49,8 @@ class RandomizationConfig:
     camera_position_m: float = 0.0
     camera_target_m: float = 0.0
     camera_fov_deg: float = 0.0
+    camera_turn_deg: float = 0.0
+    camera_turn_share: float = 1.0
     light_direction: float = 0.0
     light_brightness: float = 0.0
     color: float = 0.0
@@ -57,14 +65,16 @@ class RandomizationConfig:
         for name, value in vars(self).items():
             if value < 0 or (name == "episodes_per_scene" and value < 1):
                 raise ValueError(f"{name}: expected a number from {int(name == 'episodes_per_scene')} up, got {value}")
-        for name in ("light_brightness", "color", "texture_share", "object_size", "object_shape_share"):
+        for name in (
+            "light_brightness", "color", "texture_share", "object_size", "object_shape_share", "camera_turn_share",
+        ):  # fmt: skip
             if getattr(self, name) > 1.0:
                 raise ValueError(f"{name}: expected at most 1, got {getattr(self, name)}")
 
     @property
     def enabled(self) -> bool:
         """Whether anything is drawn at all."""
-        return any(value > 0 for name, value in vars(self).items() if name != "episodes_per_scene")
+        return any(value > 0 for name, value in vars(self).items() if name not in _NOTHING_BY_THEMSELVES)
 
     def scene_of(self, seed: int) -> int:
         """Number of the scene in which the episode `seed` plays."""
@@ -76,12 +86,13 @@ def randomized_environment(base: EnvironmentConfig, config: RandomizationConfig,
     if not config.enabled:
         return base
     # Every aspect draws from a generator of its own: switching one on leaves the others' draws as they were.
-    camera, light, surfaces, objects, table, latency = (
-        np.random.default_rng((scene, 2, aspect)) for aspect in range(6)
+    camera, light, surfaces, objects, table, latency, turn = (
+        np.random.default_rng((scene, 2, aspect)) for aspect in range(7)
     )
+    degrees = _turn(config, turn)
     drawn = replace(
         base.scene,
-        camera=_camera(base.scene.camera, config, camera),
+        camera=turned(_camera(base.scene.camera, config, camera), degrees),
         light=_light(base.scene.light, config, light),
         table_height=base.scene.table_height + config.table_height_m * table.uniform(-1.0, 1.0),
     )
@@ -92,6 +103,7 @@ def randomized_environment(base: EnvironmentConfig, config: RandomizationConfig,
         scene=drawn,
         reset=replace(base.reset, workspace=workspace),
         camera_latency_s=base.camera_latency_s + config.camera_latency_s * latency.uniform(0.0, 1.0),
+        view_turn_deg=base.view_turn_deg + degrees,
     )
 
 
@@ -101,6 +113,11 @@ def _camera(camera: CameraConfig, config: RandomizationConfig, generator: np.ran
         target=_moved(camera.target, config.camera_target_m, generator),
         vertical_fov=camera.vertical_fov + config.camera_fov_deg * generator.uniform(-1.0, 1.0),
     )
+
+
+def _turn(config: RandomizationConfig, generator: np.random.Generator) -> float:
+    chosen, share = generator.random(), generator.uniform(-1.0, 1.0)
+    return config.camera_turn_deg * float(share) if chosen < config.camera_turn_share else 0.0
 
 
 def _light(light: LightConfig, config: RandomizationConfig, generator: np.random.Generator) -> LightConfig:

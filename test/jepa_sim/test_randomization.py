@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jepa_sim.camera_view import in_turned_axes
 from jepa_sim.collect import CollectConfig, collect_episodes
 from jepa_sim.environment import EnvironmentConfig, TableEnvironment
 from jepa_sim.randomization import RandomizationConfig, randomized_environment
@@ -16,6 +17,7 @@ EVERYTHING = RandomizationConfig(
     camera_position_m=0.1,
     camera_target_m=0.05,
     camera_fov_deg=3.0,
+    camera_turn_deg=60.0,
     light_direction=0.3,
     light_brightness=0.3,
     color=0.2,
@@ -40,10 +42,13 @@ def test_a_scene_is_a_function_of_its_number():
 
 def test_one_aspect_leaves_the_others_alone():
     everything = randomized_environment(EnvironmentConfig(), EVERYTHING, 5)
-    without_camera = replace(EVERYTHING, camera_position_m=0.0, camera_target_m=0.0, camera_fov_deg=0.0)
+    without_camera = replace(
+        EVERYTHING, camera_position_m=0.0, camera_target_m=0.0, camera_fov_deg=0.0, camera_turn_deg=0.0
+    )
     fixed = randomized_environment(EnvironmentConfig(), without_camera, 5)
     assert fixed.scene.camera == EnvironmentConfig().scene.camera
     assert replace(everything.scene, camera=fixed.scene.camera) == fixed.scene
+    assert abs(everything.view_turn_deg) > 0.0 == fixed.view_turn_deg
 
 
 @pytest.mark.parametrize("scene", range(4))
@@ -93,3 +98,21 @@ def test_randomised_episodes_do_not_depend_on_the_number_of_workers(tmp_path: Pa
         datasets.append(load_episodes(collect_episodes(config, progress=False)))
     assert np.array_equal(datasets[0].images, datasets[1].images)
     assert np.array_equal(datasets[0].states, datasets[1].states)
+
+
+def test_a_share_of_the_cameras_is_turned_and_the_others_stay():
+    config = RandomizationConfig(camera_turn_deg=30.0, camera_turn_share=0.5)
+    turns = [randomized_environment(EnvironmentConfig(), config, scene).view_turn_deg for scene in range(60)]
+    assert 15 < sum(turn == 0.0 for turn in turns) < 45
+    assert 20.0 < max(map(abs, turns)) <= 30.0
+
+
+def test_states_are_recorded_in_the_axes_of_a_turned_camera(tmp_path: Path):
+    straight = CollectConfig(tmp_path / "a", 1, frames=3, seed=20, workers=1, format="npz")
+    turn = RandomizationConfig(camera_turn_deg=60.0)
+    collect_episodes(straight, progress=False)
+    collect_episodes(replace(straight, out=tmp_path / "b", randomization=turn), progress=False)
+    first, second = (load_episodes(tmp_path / name).states[0] for name in "ab")
+    degrees = randomized_environment(EnvironmentConfig(), turn, 2).view_turn_deg
+    np.testing.assert_allclose(second, in_turned_axes(first, degrees), atol=1e-5)
+    assert abs(degrees) > 5.0
