@@ -46,12 +46,15 @@ class PredictorShape:
         dim, depth, heads: width, blocks, attention heads.
         conditioning: "tokens" puts an action and a state token before each step's patches, as the released model does;
             "adaln" modulates every norm.
+        use_state: whether the predictor sees the robot's state. Without it, it goes by the pictures alone, and a camera
+            that is turned against the robot's axes contradicts nothing.
     """
 
     dim: int = 128
     depth: int = 4
     heads: int = 4
     conditioning: Conditioning = "tokens"
+    use_state: bool = True
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,10 @@ def build_predictor(
     if config.first_predictor is not None:
         first = torch.load(config.first_predictor / STATE_FILE, map_location="cpu", weights_only=True)
         predictor.load_state_dict(first["module"])
+    if not config.predictor.use_state:
+        with torch.no_grad():
+            predictor.state_encoder.weight.zero_()
+        predictor.state_encoder.weight.requires_grad_(False)
     if config.predictor.conditioning == "tokens":
         # Without influence on the output; several processes would wait for its gradient.
         predictor.extrinsics_encoder.requires_grad_(False)

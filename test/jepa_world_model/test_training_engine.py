@@ -32,6 +32,7 @@ from jepa_world_model.training.run_folder import RunFolderError, claim, save_ten
 from jepa_world_model.training.train import PredictorShape, TrainConfig, train
 from jepa_world_model.training.vjepa import VJepaConfig
 from jepa_world_model.vision_transformer import VisionTransformer
+from jepa_world_model.world_model import WorldModel
 
 
 def run_of(name: str, folder: Path, out: Path, steps: int, save_every: int = 5) -> Path:
@@ -304,3 +305,13 @@ def test_a_run_keeps_its_configuration_and_refuses_another(folder: Path, tmp_pat
     claim(tmp_path, replace(config, data=Path("elsewhere")))
     with pytest.raises(RunFolderError, match=r"batch, joint\.latent_dim"):
         claim(tmp_path, replace(config, batch=8, joint=JointConfig(latent_dim=32, hidden_dim=16)))
+
+
+def test_a_predictor_without_states_goes_by_the_pictures_alone(folder: Path, tmp_path: Path) -> None:
+    config = train_config(folder, tmp_path / "blind", LoopConfig(steps=2, warmup_steps=1))
+    model = WorldModel.load(train(replace(config, predictor=replace(config.predictor, use_state=False))))
+    latents = model.encode(np.zeros((1, 32, 32, 3), np.uint8))
+    actions = np.random.default_rng(0).normal(size=(3, 2, 7))
+    here, there = (model.rollout(latents, state, actions) for state in (np.zeros((1, 7)), np.ones((1, 7))))
+    assert torch.equal(here, there)
+    assert not torch.equal(here[0], here[1])
