@@ -11,4 +11,4 @@ $jepa collect --out "$out/data/val" --episodes "${HELD_OUT:-100}" --seed 1000000
 $jepa pretrain --data "$out/data/train" --out "$out/encoder" --loop.steps "${PRETRAIN_STEPS:-2600}"
 $jepa train --data "$out/data/train" --validation "$out/data/val" --encoder-run "$out/encoder" --out "$out/predictor" \
   --checkpoint "$out/franka-table-small.safetensors" \
-  --post.batch "${TRAIN_BATCH:-32}" --loop.steps "${TRAIN_STEPS:-1800}"
+  --post.batch "${TRAIN_BATCH:-32}" --loop.steps "${TRAIN_STEPS:-1500}"
