@@ -21,6 +21,8 @@ from jepa_planner.limits import JointLimits
 Vector = npt.NDArray[np.float64]
 # Points closer than this, s, are one: the controller's clock ticks in milliseconds.
 _CLOSEST = 2e-5
+# Smaller velocities (rad/s) and accelerations are rounding errors, at which ruckig fails to synchronise joints.
+_DUST = 1e-9
 
 
 class MotionError(RuntimeError):
@@ -221,8 +223,8 @@ class SegmentPlanner:
                 raise MotionError(f"a motion state needs finite values for {self._joints} joints, got {state}")
         request = ruckig.InputParameter(self._joints)
         request.current_position = [float(value) for value in state.position]
-        request.current_velocity = [float(value) for value in state.velocity]
-        request.current_acceleration = [float(value) for value in state.acceleration]
+        request.current_velocity = _without_dust(state.velocity)
+        request.current_acceleration = _without_dust(state.acceleration)
         request.target_velocity = [0.0] * self._joints
         request.max_acceleration = [float(value) for value in self._limits.acceleration]
         request.max_jerk = [float(value) for value in self._limits.jerk]
@@ -237,6 +239,10 @@ class SegmentPlanner:
         if result not in (ruckig.Result.Working, ruckig.Result.Finished):
             raise MotionError(f"no jerk-limited motion from {state}: {result}")
         return _as_segment(start, trajectory, self._spacing)
+
+
+def _without_dust(values: Vector) -> list[float]:
+    return [float(value) if abs(value) >= _DUST else 0.0 for value in values]
 
 
 def _as_segment(start: float, trajectory: ruckig.Trajectory, spacing: float) -> Segment:

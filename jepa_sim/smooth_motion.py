@@ -12,6 +12,9 @@ from jepa_sim.robot_description import ARM_JOINTS, franka_panda
 
 Vector = NDArray[np.float64]
 
+_DUST = 1e-9
+"""Smaller velocities (rad/s) and accelerations are rounding errors, at which ruckig fails to synchronise joints."""
+
 
 @dataclass(frozen=True)
 class SmoothMotionConfig:
@@ -68,8 +71,8 @@ class SmoothMotion:
         """
         request, state = self._request, self._state
         request.current_position = state.positions
-        request.current_velocity = state.velocities
-        request.current_acceleration = state.accelerations
+        request.current_velocity = _without_dust(state.velocities)
+        request.current_acceleration = _without_dust(state.accelerations)
         request.target_position = target
         trajectory = ruckig.Trajectory(len(target))
         result = self._generator.calculate(request, trajectory)
@@ -78,3 +81,7 @@ class SmoothMotion:
         samples = [trajectory.at_time(time) for time in times]
         self._state = MotionState(*(np.array(values) for values in samples[-1]))
         return np.array([positions for positions, *_ in samples])
+
+
+def _without_dust(values: Vector) -> Vector:
+    return np.where(np.abs(values) < _DUST, 0.0, values)
