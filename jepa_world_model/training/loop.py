@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jepa_world_model.layers import Block
 from jepa_world_model.training.muon import Muon
@@ -102,7 +102,7 @@ def set_learning_rates(optimizers: Iterable[torch.optim.Optimizer], config: Loop
             group["lr"] = share * group["peak_lr"]
 
 
-def _block_matrices(module: nn.Module) -> list[nn.Parameter]:
+def _block_matrices(module: nn.Module) -> list[Tensor]:
     """Weights of the linear layers inside transformer blocks that are trained."""
     layers = [
         layer

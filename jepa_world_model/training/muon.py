@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 # Coefficients of the odd polynomial of degree five that brings singular values near 1 in five iterations.
 _LINEAR, _CUBIC, _QUINTIC = 3.4445, -4.7750, 2.0315
@@ -27,16 +27,14 @@ class Muon(torch.optim.Optimizer):
     A step has singular values near ``lr``, times ``sqrt(rows / columns)`` for tall matrices.
     """
 
-    def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0, momentum: float = 0.95
-    ) -> None:
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
         shapes = {tuple(value.shape) for group in self.param_groups for value in group["params"] if value.ndim != 2}
         if shapes:
             raise ValueError(f"Muon trains matrices only, got parameters of shapes {sorted(shapes)}")
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Moves every matrix that has a gradient."""
         if closure is not None:
             raise ValueError("Muon takes no closure")
