@@ -78,7 +78,8 @@ def test_controller_quintics_are_the_planned_motion(shares: list[float], execute
         for share in (0.25, 0.75):
             position, jerk = quintic(segment, index, share * span)
             planned = segment.sample(segment.start + segment.times[index] + share * span).position
-            np.testing.assert_allclose(position, planned, atol=1e-6)
+            # Points nearer than _CLOSEST are one, which costs a millionth of a radian.
+            np.testing.assert_allclose(position, planned, atol=5e-6)
             if span > 1e-3:
                 assert np.all(np.abs(jerk) <= FER.jerk * 1.05)
 
