@@ -93,7 +93,7 @@ def _perform(config: DemoConfig, episode: TaskEpisode, table: RunningTable) -> T
         def show(status: PlannerStatus) -> None:
             progress.n = int(status.step)
             goal = episode.goals[min(status.sub_goal, len(episode.goals) - 1)].name
-            progress.set_postfix_str(f"goal {goal}: energy {status.energy:.3f} {status.reason}")
+            progress.set_postfix_str(f"toward '{goal}', energy {status.energy:.3f} {status.reason}")
 
         return run_task(table.operator, episode, TaskConfig(), config.timeout, show)
 

@@ -3,8 +3,8 @@
 The momentum of a matrix is replaced by the nearest one with orthogonal rows or columns, found by a few Newton-Schulz
 iterations, so that rare directions are learned as fast as those that dominate the gradient.
 
-``torch.optim.Muon`` computes the same in bfloat16, which takes longer than the rest of a training step on a processor
-without bfloat16 arithmetic; here the iterations run in the parameters' own precision.
+``torch.optim.Muon`` computes the same in bfloat16, which takes about as long as the rest of a training step on a
+processor without bfloat16 arithmetic; here the iterations run in the parameters' own precision.
 """
 
 from __future__ import annotations
