@@ -74,6 +74,8 @@ def _add_urdf_shape(parent: Element, geom: mujoco.MjsGeom) -> None:
     geometry = _add(parent, "geometry")
     if geom.type == mujoco.mjtGeom.mjGEOM_MESH:
         _add(geometry, "mesh", filename=f"$(arg meshes)/{geom.meshname}.stl")
+    elif geom.type == mujoco.mjtGeom.mjGEOM_SPHERE:
+        _add(geometry, "sphere", radius=_numbers(geom.size[:1]))
     else:
         _add(geometry, "box", size=_numbers(2.0 * np.asarray(geom.size)))
 

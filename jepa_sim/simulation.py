@@ -77,7 +77,7 @@ class Simulation:
         self._at = JointAddresses(self.model)
         self._tcp = self.model.body(TCP_LINK).id
         self._objects = {name: self.model.body(name).id for name in (*OBJECTS, *self._spawned)}
-        self._pads = {self.model.geom(f"{finger}_pad").id for finger in FINGER_LINKS}
+        self._fingers = {self.model.body(finger).id for finger in FINGER_LINKS}
         self._object_address = {name: self.model.joint(f"{name}_joint").qposadr[0] for name in self._objects}
 
     def __enter__(self) -> Simulation:
@@ -206,11 +206,9 @@ class Simulation:
         """Whether both fingers' pads touch the object; raises KeyError for one that is not in the scene."""
         body, touching = self._objects[name], set()
         for contact in self.data.contact:
-            first, second = contact.geom
-            for pad, other in ((first, second), (second, first)):
-                if pad in self._pads and self.model.geom_bodyid[other] == body:
-                    touching.add(pad)
-        return touching == self._pads
+            first, second = (int(self.model.geom_bodyid[geom]) for geom in contact.geom)
+            touching |= {finger for finger, other in ((first, second), (second, first)) if other == body}
+        return touching >= self._fingers
 
     def place_object(self, name: str, position: ArrayLike, yaw: float = 0.0) -> None:
         """Puts an object upright, at rest, with its centre at `position`: [2] keeps its height, [3] sets it too.
