@@ -33,6 +33,7 @@ from jepa_common.run_node import run_node
 from jepa_common.stamps import to_nanoseconds, to_stamp
 from jepa_sim.backends.available import serve_backends
 from jepa_sim.backends.own_simulator import OwnSimulator
+from jepa_sim.camera_view import turned
 from jepa_sim.controlled_simulation import (
     JOINT_NAMES,
     ControlledSimulation,
@@ -44,7 +45,7 @@ from jepa_sim.meshes import SceneError
 from jepa_sim.object_markers import object_markers
 from jepa_sim.real_time import PaceConfig, RealTimePace
 from jepa_sim.robot_description import franka_panda
-from jepa_sim.scene import OBJECTS, SceneConfig
+from jepa_sim.scene import OBJECTS, CameraConfig, SceneConfig
 from jepa_sim.task_names import REACH, TASK_NAMES
 from jepa_sim.trajectory_controller import (
     Replacement,
@@ -66,6 +67,9 @@ class SimParameters:
     camera_rate: float = parameter(10.0, "Rate of the camera, Hz", minimum=0.1, maximum=100.0)
     camera_width: int = parameter(256, "Width of the image, pixels", minimum=16, maximum=1280)
     camera_height: int = parameter(256, "Height of the image, pixels", minimum=16, maximum=1280)
+    camera_turn: float = parameter(
+        0.0, "Degrees by which the camera is turned around the table, to try a calibration", minimum=-180, maximum=180
+    )
     camera_frame: str = parameter("camera_optical_frame", "Frame of the images")
     compressed: bool = parameter(False, "Also publish image/compressed (JPEG)")
     trajectory_replacement: str = parameter(
@@ -109,9 +113,10 @@ class SimNode(Node):
 
     def _build_simulation(self) -> ControlledSimulation:
         replacement = Replacement(self._settings.trajectory_replacement)
+        scene = SceneConfig(camera=turned(CameraConfig(), self._settings.camera_turn))
         try:
             simulation = ControlledSimulation(
-                ControlledSimulationConfig(controllers=TrajectoryControllerConfig(replacement))
+                ControlledSimulationConfig(scene, TrajectoryControllerConfig(replacement))
             )
         except SceneError as error:
             self.get_logger().fatal(str(error))

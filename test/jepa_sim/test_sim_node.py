@@ -18,9 +18,10 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from jepa_common.qos_profiles import camera_qos, joint_states_qos, latched_qos, latest_qos
 from jepa_common.stamps import to_nanoseconds
-from jepa_sim.environment import TableEnvironment
+from jepa_sim.camera_view import turned
+from jepa_sim.environment import EnvironmentConfig, TableEnvironment
 from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, HOME_POSITIONS, franka_panda
-from jepa_sim.scene import CameraConfig
+from jepa_sim.scene import CameraConfig, SceneConfig
 from jepa_sim.sim_node import SimNode
 
 # Two cores, shared with everything else that runs: a process may take half a minute to start.
@@ -68,6 +69,20 @@ def test_it_publishes_what_a_robot_with_a_camera_publishes(nodes: Any):
     assert to_nanoseconds(image.header.stamp) > 0
     assert np.frombuffer(image.data, np.uint8).reshape(64, 96, 3).std() > 20
     assert info.k[0] == pytest.approx(32 / math.tan(math.radians(CameraConfig().vertical_fov) / 2))
+
+
+def test_its_camera_stands_where_the_parameter_turns_it(nodes: Any):
+    images = nodes.collect(Image, "image", camera_qos())
+    nodes.make(SimNode, camera_width=64, camera_height=64, camera_turn=40.0)
+    nodes.wait_until(lambda: images, "a picture", PATIENCE)
+    seen = np.frombuffer(images[-1].data, np.uint8).reshape(64, 64, 3).astype(float)
+    error = {}
+    for degrees in (0.0, 40.0):
+        scene = SceneConfig(camera=turned(CameraConfig(), degrees))
+        with TableEnvironment(EnvironmentConfig(scene=scene)) as environment:
+            environment.reset(0)
+            error[degrees] = float(np.mean(np.abs(environment.render(64, 64) - seen)))
+    assert error[40.0] < 2.0 < 10.0 < error[0.0]
 
 
 def test_it_says_where_the_objects_are(nodes: Any):
