@@ -13,5 +13,5 @@ $jepa pretrain --data "$out/data/train" --out "$out/encoder" --initial franka-ta
   --loop.steps "${PRETRAIN_STEPS:-1800}"
 # States are told in axes that turn along with the camera; the robot's own would contradict them.
 $jepa train --data "$out/data/train" --validation "$out/data/val" --encoder-run "$out/encoder" --out "$out/predictor" \
-  --checkpoint "$out/franka-table-views.safetensors" --no-predictor.use-state \
+  --checkpoint "$out/franka-table-views.safetensors" --predictor.no-use-state \
   --post.batch "${TRAIN_BATCH:-32}" --loop.steps "${TRAIN_STEPS:-1500}"
