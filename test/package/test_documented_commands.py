@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,36 +26,50 @@ PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]{2,}\b|\bF\b")
 TELL_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
 
-def command_lines(text: str) -> Iterator[list[str]]:
-    """Words after `jepa` of the command lines in a document, but for names of commands and for lines to fill in."""
-    blocks = [block.replace("\\\n", " ") for block in BLOCK.findall(text)]
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("jepa ")]
-    for line in (*lines, *INLINE.findall(BLOCK.sub("", text))):
-        words = shlex.split(line, comments=True)[1:]
-        if len(words) > 1 and words != ["--help"] and not PLACEHOLDER.search(" ".join(words)):
+def in_blocks(text: str) -> list[str]:
+    """Lines of a document's blocks of code."""
+    return [line for block in BLOCK.findall(text) for line in block.replace("\\\n", " ").splitlines()]
+
+
+def in_sentences(text: str) -> list[str]:
+    """What its sentences quote."""
+    return INLINE.findall(BLOCK.sub("", text))
+
+
+def command_lines(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Words after `jepa`, but for names of commands alone and for lines to fill in."""
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:] if line.startswith("jepa ") else []
+        if len(words) > 1 and not PLACEHOLDER.search(line):
             yield words
 
 
-def understand(words: list[str]) -> None:
-    """Makes the configuration that the words ask for; fails for words that `jepa` does not know."""
+def misunderstood(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What `jepa` has against the words; empty when it makes a configuration of them."""
     name, *options = words
     if options == ["--help"]:
-        return
+        return ""
     command = next(command for command in COMMANDS if command.name == name)
     try:
         tyro.cli(configuration_type(command.load()), args=options)
     except SystemExit:
-        pytest.fail(f"jepa does not understand: {shlex.join(words)}")
+        return f"{shlex.join(words)}: {capsys.readouterr().err}"
+    return ""
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_documents(document: Path) -> None:
-    for words in command_lines(document.read_text(encoding="utf-8")):
-        understand(words)
+def test_documents(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = document.read_text(encoding="utf-8")
+    for words in command_lines(in_blocks(text)):
+        assert not misunderstood(words, capsys)
+    for words in command_lines(in_sentences(text)):
+        # A sentence may leave out what is not its subject.
+        complaint = misunderstood(words, capsys)
+        assert not complaint or "Required options" in complaint
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_scripts(script: Path, tmp_path: Path) -> None:
+def test_scripts(script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tell = tmp_path / "tell.py"
     tell.write_text(TELL_ARGUMENTS)
     told = subprocess.run(
@@ -69,8 +83,13 @@ def test_scripts(script: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in told.stdout.splitlines() if line.startswith("[")]
     assert lines, told.stderr
     for words in lines:
-        understand(words)
+        assert not misunderstood(words, capsys)
 
 
 def test_there_are_commands_to_look_at() -> None:
-    assert sum(1 for path in DOCUMENTS for _ in command_lines(path.read_text(encoding="utf-8"))) > 30
+    assert sum(len(list(command_lines(in_blocks(path.read_text(encoding="utf-8"))))) for path in DOCUMENTS) > 30
+
+
+def test_an_option_that_does_not_exist_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    (words,) = command_lines(in_blocks("```\njepa train --data a --no-predictor.use-state   # wrong\n```\n"))
+    assert "--no-predictor.use-state" in misunderstood(words, capsys)
