@@ -17,3 +17,4 @@ done
 $jepa bench encode --threads "$threads" --out "$out/encode_small.json"
 $jepa bench encode --shape middle --batches 1 --threads "$threads" --out "$out/encode_middle.json"
 $jepa bench node --out "$out/node.json"
+$jepa bench train --batch 4 --steps 30 --threads "$threads" --out "$out/train.json"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from jepa_world_model.layers import NORM_EPS, Block, BlockShape, initialize, rescale_residuals
@@ -77,9 +79,23 @@ class PatchEmbedding(nn.Module):
         kernel = (tubelet_size, patch_size, patch_size)
         self.proj = nn.Conv3d(3, dim, kernel_size=kernel, stride=kernel)
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """Tokens ``[B, N, D]`` of a clip ``[B, 3, T, H, W]``, in the order time, height, width."""
-        return self.proj(clip).flatten(2).transpose(1, 2)
+    def forward(self, clip: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Tokens ``[B, N, D]`` of a clip ``[B, 3, T, H, W]``, in the order time, height, width.
+
+        kept: indices ``[B, K]`` of the patches that are asked for; gives ``[B, K, D]``. These alone are multiplied, and
+            the gradient of a matrix product is a fraction of that of a convolution.
+        """
+        if kept is None:
+            return self.proj(clip).flatten(2).transpose(1, 2)
+        patches = self._patches(clip)
+        chosen = patches.gather(1, kept.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
+        return F.linear(chosen, self.proj.weight.flatten(1), self.proj.bias)
+
+    def _patches(self, clip: Tensor) -> Tensor:
+        """Values ``[B, N, 3 * tubelet * patch * patch]`` of each patch, in the order of the convolution's weights."""
+        tubelet, height, width = self.proj.kernel_size
+        parts = "b c (t tubelet) (h height) (w width) -> b (t h w) (c tubelet height width)"
+        return rearrange(clip, parts, tubelet=tubelet, height=height, width=width)
 
 
 class VisionTransformer(nn.Module):
@@ -145,19 +161,18 @@ class VisionTransformer(nn.Module):
     def _embed(self, clip: Tensor, masks: Tensor | Sequence[Tensor] | None) -> tuple[Tensor, RotaryTable]:
         clip = clip.unsqueeze(2) if clip.ndim == 4 else clip
         grid = self._token_grid(clip)
-        x, rotary = self._tokens(clip), self._rotary(grid, clip)
+        rotary = self._rotary(grid, clip)
         if masks is None:
-            return x, rotary
+            return self._tokens(clip), rotary
         masks = [masks] if isinstance(masks, Tensor) else list(masks)
-        kept = [x.gather(1, mask.unsqueeze(-1).expand(-1, -1, x.shape[-1])) for mask in masks]
-        return torch.cat(kept), rotary.select(torch.cat(masks))
+        return torch.cat([self._tokens(clip, mask) for mask in masks]), rotary.select(torch.cat(masks))
 
-    def _tokens(self, clip: Tensor) -> Tensor:
+    def _tokens(self, clip: Tensor, kept: Tensor | None = None) -> Tensor:
         if self.config.generation == "2.0":
-            return self.patch_embed(clip)
+            return self.patch_embed(clip, kept)
         if clip.shape[2] == 1:
-            return self.patch_embed_img(clip) + self.img_mod_embed
-        return self.patch_embed(clip) + self.video_mod_embed
+            return self.patch_embed_img(clip, kept) + self.img_mod_embed
+        return self.patch_embed(clip, kept) + self.video_mod_embed
 
     def _token_grid(self, clip: Tensor) -> tuple[int, int, int]:
         config = self.config

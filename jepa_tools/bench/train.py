@@ -52,6 +52,7 @@ class TrainBench:
         warmup: steps before that.
         precision: of the forward pass, for both sides.
         image_size: of the written dataset, pixels.
+        matrix_rate: learning rate of Muon on our side; 0 trains all with AdamW, as the plain loop does.
         device: cpu or cuda.
         threads: of the CPU; 0 leaves it to torch.
         out: the JSON file.
@@ -65,6 +66,7 @@ class TrainBench:
     warmup: int = 3
     precision: Literal["float32", "bf16"] = "float32"
     image_size: int = 96
+    matrix_rate: float = 0.0
     device: str = "cpu"
     threads: int = 0
     out: Path = Path("out/bench_train.json")
@@ -149,7 +151,13 @@ def _ours(config: TrainBench, episodes: EpisodeArrays, folder: Path) -> list[Tim
     clips = ClipConfig(config.batch, max_stride=1, seed=0)
     objective = VJepaObjective(_model(config, episodes.image_size), episodes, clips, cooldown_from=steps)
     clocked = _Clocked(objective, torch.device(config.device))
-    loop = LoopConfig(steps=steps, learning_rate=1e-4, save_every=10 * steps, precision=config.precision)
+    loop = LoopConfig(
+        steps=steps,
+        learning_rate=1e-4,
+        matrix_rate=config.matrix_rate,
+        save_every=10 * steps,
+        precision=config.precision,
+    )
     Engine(clocked, loop, folder, config.device).run("ours")
     ends = clocked.times[config.warmup - 1 :]
     return [Timing(end.wall - start.wall, end.cores - start.cores) for start, end in pairwise(ends)]

@@ -85,7 +85,9 @@ def make_optimizers(module: nn.Module, config: LoopConfig) -> list[torch.optim.O
     matrices = [parameter for parameter in parameters if parameter.ndim >= 2 and id(parameter) not in known]
     others = [parameter for parameter in parameters if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+    ]
     if inner:
         optimizers.insert(0, Muon(inner, config.matrix_rate, config.weight_decay))
     for optimizer in optimizers:
