@@ -79,7 +79,7 @@ class JepaPlanner:
         self._wait_seconds = wait_seconds
         self._spinner = None if node is not None else _Spinner()
         self._node: Node = node if node is not None else self._spinner_node()
-        self._client = ActionClient(self._node, ReachGoal, name)
+        self._client = _ReachClient(self._node, name)
         self._handle: ClientGoalHandle | None = None
         self._feedback: list[Feedback] = []
         self._result: ReachResult | None = None
@@ -239,6 +239,17 @@ def image_message(picture: Picture) -> Image:
     message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
     message.data = array.array("B", values.tobytes())
     return message
+
+
+class _ReachClient(ActionClient):
+    """An action client for a node that is being spun already.
+
+    Kilted's joins its node, and with it the executor, a moment before it has the lock that the executor asks it for.
+    """
+
+    def __init__(self, node: Node, name: str) -> None:
+        self._lock = threading.Lock()
+        super().__init__(node, ReachGoal, name)
 
 
 class _Spinner:

@@ -96,7 +96,8 @@ class Nodes:
     def run(self, function: Callable[[], Any]) -> Any:
         """What `function` returns or raises, called on the thread that spins the nodes, as their callbacks are.
 
-        Goals are sent so, too: rclpy loses an answer that comes before the request is taken note of.
+        Goals are sent so, too: rclpy loses an answer that comes before the request is taken note of. And action clients
+        are made so: Kilted's join their node before they are complete.
         """
         ended: Future[Any] = Future()
 

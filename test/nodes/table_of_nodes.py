@@ -69,7 +69,7 @@ class TableOfNodes:
         self.speeds: list[tuple[float, float]] = []  # simulator's time, fastest joint
         self.ends: list[float] = []  # when each commanded motion is over, simulator's time
         self._open_topics()
-        self.actions = ActionClient(nodes.client, ReachGoal, "reach_goal")
+        self.actions = nodes.run(lambda: ActionClient(nodes.client, ReachGoal, "reach_goal"))
         for name in MODULES:
             self.start(name)
 

@@ -59,7 +59,7 @@ class Rig:
         self.controller.reset(START, time.time())
         self._open_topics()
         self.planner = nodes.make(PlannerNode, model=str(tiny_model.path), **{**SETTINGS, **settings})
-        self.actions = ActionClient(self.client, ReachGoal, "reach_goal")
+        self.actions = nodes.run(lambda: ActionClient(self.client, ReachGoal, "reach_goal"))
         if start:
             nodes.run(self.planner.start)
             self.wait_for(lambda: self.status.state == PlannerStatus.IDLE and self.planner._loop, "an idle planner")
