@@ -22,10 +22,14 @@ PATIENCE = 240.0
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTable]:
-    """All nodes, with goals that are given up soon: this is not about reaching them."""
+    """All nodes, with goals that are given up soon and never reached: one that is has no reason to give."""
     folder = tmp_path_factory.mktemp("killed")
     parameters = yaml.safe_load(find_resource("config", "sim.yaml").read_text())
-    parameters["/**/planner"]["ros__parameters"]["goal"]["max_steps"] = MAX_STEPS
+    parameters["/**/planner"]["ros__parameters"]["goal"] = {
+        "max_steps": MAX_STEPS,
+        "tolerance": 1e-9,
+        "plateau_steps": 0,
+    }
     file = folder / "parameters.yaml"
     file.write_text(yaml.safe_dump(parameters))
     with running_table(NodesConfig(params_file=str(file), start_seconds=PATIENCE), folder / "nodes.log") as running:
