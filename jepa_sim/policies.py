@@ -1,4 +1,4 @@
-"""Policies that collect data: smooth wandering, targets, and picking objects up and putting them down.
+"""Policies that collect data: smooth wandering, targets, picking objects up and putting them down, and pushing them.
 
 Each acts on what a robot could not know (object positions) and is noisy on purpose: a model learns what actions do
 from what happens, not from doing well.
@@ -33,23 +33,33 @@ class PolicyConfig:
     """How episodes are mixed and how noisy they are. Lengths in m, angles in rad, per step.
 
     Attributes:
-        wander_share, target_share, pick_share: how often each behaviour is chosen; they add up to 1.
+        wander_share, target_share, pick_share, push_share: how often each behaviour is chosen, relative to the others.
         max_step: longest step toward a target; each episode uses between half and all of it.
         position_noise: standard deviation of the noise on steps toward targets.
         wander_step, wander_yaw: standard deviation of the changes of a wandering tool's velocity.
         tilt_noise: standard deviation of roll and pitch per step.
         upright_share: share of the tilt away from pointing down that is undone per step; half as much of the yaw.
+        turned_share: share of the picks in which the hand turns until its fingers meet faces of the box; the others
+            leave its yaw to chance.
+        missed_share: share of the grasps that aim beside the object, so that some fail.
+        dropped_share: share of the carries that end in the air instead of on the table.
+        again_share: share of the releases after which an object is picked again.
     """
 
-    wander_share: float = 0.3
-    target_share: float = 0.35
-    pick_share: float = 0.35
+    wander_share: float = 0.2
+    target_share: float = 0.2
+    pick_share: float = 0.45
+    push_share: float = 0.15
     max_step: float = 0.075
     position_noise: float = 0.008
     wander_step: float = 0.03
     wander_yaw: float = 0.06
     tilt_noise: float = 0.02
     upright_share: float = 0.3
+    turned_share: float = 0.5
+    missed_share: float = 0.2
+    dropped_share: float = 0.25
+    again_share: float = 0.6
 
 
 class Behaviour(Enum):
@@ -58,6 +68,7 @@ class Behaviour(Enum):
     WANDER = "wander"
     TARGET = "target"
     PICK = "pick"
+    PUSH = "push"
 
 
 class Phase(Enum):
@@ -69,6 +80,9 @@ class Phase(Enum):
     CARRY = "carry"
     LOWER = "lower"
     RELEASE = "release"
+    BESIDE = "beside"
+    PUSH_DOWN = "push_down"
+    THROUGH = "through"
 
 
 _HOVER_HEIGHT = 0.12
@@ -76,12 +90,16 @@ _GRASP_HEIGHT = 0.01
 _LOWEST_GRASP = 0.025
 _LOWER_HEIGHT = 0.05
 _GRIPPER_STEPS = 2
+_MISS = 0.03
+_TURN_STEP = 0.35
+_PUSH_START, _PUSH_END = 0.09, 0.12
+_PUSH_HEIGHT = 0.035
 _CARRY_MARGIN = (0.05, 0.05, 0.1)
 _OPEN, _CLOSE = -1.0, 1.0
 
 
 class MixedPolicy:
-    """One of the three behaviours, drawn for the episode; all its randomness comes from `generator`."""
+    """One of the behaviours, drawn for the episode; all its randomness comes from `generator`."""
 
     def __init__(
         self,
@@ -92,13 +110,12 @@ class MixedPolicy:
         self._environment, self._generator, self._config = environment, generator, config
         self._workspace: Workspace = environment.config.reset.workspace
         self._table_height = environment.config.scene.table_height
-        shares = (config.wander_share, config.target_share, config.pick_share)
-        self.behaviour = list(Behaviour)[int(generator.choice(len(Behaviour), p=shares))]
-        self._object = OBJECTS[int(generator.integers(len(OBJECTS)))]
+        shares = np.array((config.wander_share, config.target_share, config.pick_share, config.push_share))
+        self.behaviour = list(Behaviour)[int(generator.choice(len(Behaviour), p=shares / shares.sum()))]
+        self._begin_with_object()
         self._step_length = config.max_step * generator.uniform(0.5, 1.0)
         self._velocity, self._yaw_rate = np.zeros(3), 0.0
         self._target: Vector | None = None
-        self.phase, self._waited = Phase.HOVER, 0
 
     def act(self) -> Vector:
         """The next action [7] for the present state of the environment."""
@@ -107,9 +124,21 @@ class MixedPolicy:
             action = self._wander(state)
         elif self.behaviour is Behaviour.TARGET:
             action = self._seek_targets(state)
-        else:
+        elif self.behaviour is Behaviour.PICK:
             action = self._pick(state)
+        else:
+            action = self._push(state)
         return self._keep_upright(action, state)
+
+    def _begin_with_object(self) -> None:
+        """Chooses an object, and how it will be met."""
+        generator, config = self._generator, self._config
+        self.object_name = OBJECTS[int(generator.integers(len(OBJECTS)))]
+        self._turns = bool(generator.random() < config.turned_share)
+        missed = generator.random() < config.missed_share
+        self._miss = generator.normal(0.0, _MISS, 2) if missed else np.zeros(2)
+        self._push_direction = float(generator.uniform(-np.pi, np.pi))
+        self.phase, self._waited = Phase.BESIDE if self.behaviour is Behaviour.PUSH else Phase.HOVER, 0
 
     # --- wandering and targets ------------------------------------------------------------------------------
 
@@ -160,7 +189,16 @@ class MixedPolicy:
         if self.phase in (Phase.HOVER, Phase.CARRY):
             action[:3] += self._generator.normal(0.0, self._config.position_noise, 3)
             action[5] += self._generator.normal(0.0, 0.04)
+        if self.phase in (Phase.HOVER, Phase.DESCEND) and self._turns:
+            action[5] += self._turn_to_faces(state)
         return action
+
+    def _turn_to_faces(self, state: Vector) -> float:
+        """Change of yaw, rad, after which :meth:`_keep_upright` leaves the fingers square to the box's nearest faces."""
+        yaw = tilt(state)[2]
+        wanted = face_yaw(self._environment.object_yaw(self.object_name))
+        change = float(np.clip(wanted - yaw, -_TURN_STEP, _TURN_STEP))
+        return change + 0.5 * self._config.upright_share * yaw
 
     def _hover(self, state: Vector) -> Vector:
         above = self._above_object(_HOVER_HEIGHT)
@@ -173,6 +211,7 @@ class MixedPolicy:
     def _descend(self, state: Vector) -> Vector:
         around = self._above_object(_GRASP_HEIGHT)
         around[2] = max(around[2], self._table_height + _LOWEST_GRASP)
+        around[:2] += self._miss
         if _near(around, state, 0.012):
             self.phase, self._waited = Phase.CLOSE, 0
         return self._toward(around, state)
@@ -186,8 +225,11 @@ class MixedPolicy:
         target = self._required_target()
         action = self._toward(target, state)
         if _near(target, state, 0.02):
-            if self._generator.random() < 0.5:
+            chance = self._generator.random()
+            if chance < 0.4:
                 self._target = self._workspace.draw(self._generator, _CARRY_MARGIN)
+            elif chance < 0.4 + 0.6 * self._config.dropped_share:
+                self.phase, self._waited = Phase.RELEASE, 0
             else:
                 height = self._table_height + _LOWER_HEIGHT
                 self.phase, self._target = Phase.LOWER, np.array([target[0], target[1], height])
@@ -201,11 +243,45 @@ class MixedPolicy:
 
     def _release(self, _state: Vector) -> Vector:
         if self._has_waited():
-            self.behaviour, self._target = Behaviour.TARGET, None
+            self._target = None
+            if self._generator.random() < self._config.again_share:
+                self._begin_with_object()
+            else:
+                self.behaviour = Behaviour.TARGET
         return self._gripper_only(_OPEN)
 
+    # --- pushing --------------------------------------------------------------------------------------------
+
+    def _push(self, state: Vector) -> Vector:
+        """Beside the object, down, and through where it stands; then another one."""
+        way = np.array([np.cos(self._push_direction), np.sin(self._push_direction), 0.0])
+        if self._target is None:
+            height = self._table_height + _PUSH_HEIGHT
+            center = self._environment.object_positions()[self.object_name][:2]
+            start = np.array([*center, height]) - _PUSH_START * way
+            self._target = start
+        start = self._workspace.clip(self._target)
+        if self.phase is Phase.BESIDE:
+            above = start + (0.0, 0.0, _HOVER_HEIGHT)
+            action = self._toward(above, state)
+            action[6] = _CLOSE
+            if _near(above, state, 0.02):
+                self.phase = Phase.PUSH_DOWN
+        elif self.phase is Phase.PUSH_DOWN:
+            action = self._toward(start, state)
+            if _near(start, state, 0.015):
+                self.phase = Phase.THROUGH
+        else:
+            end = self._workspace.clip(start + (_PUSH_START + _PUSH_END) * way)
+            action = self._toward(end, state)
+            action[:3] += self._generator.normal(0.0, self._config.position_noise, 3) * (1.0, 1.0, 0.3)
+            if _near(end, state, 0.02):
+                self._target = None
+                self._begin_with_object()
+        return action
+
     def _above_object(self, height: float) -> Vector:
-        return self._environment.object_positions()[self._object] + np.array([0.0, 0.0, height])
+        return self._environment.object_positions()[self.object_name] + np.array([0.0, 0.0, height])
 
     def _required_target(self) -> Vector:
         if self._target is None:
@@ -240,6 +316,12 @@ def step_toward(target: ArrayLike, state: Vector, longest: float) -> Vector:
     way = np.subtract(target, state[:3])
     action[:3] = way * min(1.0, longest / max(float(np.linalg.norm(way)), 1e-6))
     return action
+
+
+def face_yaw(yaw: float) -> float:
+    """Turn of the hand, rad in -pi/4..pi/4, that sets its fingers square to faces of a box turned by ``yaw``."""
+    quarter = np.pi / 2
+    return float((yaw + quarter / 2) % quarter - quarter / 2)
 
 
 def tilt(state: Vector) -> Vector:

@@ -160,7 +160,7 @@ class ActionConditionedPredictor(nn.Module):
         self, frames: Tensor, actions: Tensor, states: Tensor, rotary: RotaryTable, mask: Tensor | None
     ) -> Tensor:
         x = self.predictor_embed(frames).flatten(1, 2)
-        condition = self.condition(actions, states).repeat_interleave(self.config.patches, dim=1)
+        condition = self.condition(actions, states)
         for block in self.predictor_blocks:
             x = block(x, rotary, mask, condition)
         return x

@@ -53,6 +53,14 @@ class Mlp(nn.Module):
         return self.fc2(self.act(self.fc1(tokens)))
 
 
+def plain_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention ``[B, heads, N, head_dim]`` by two matrix products."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, float("-inf"))
+    return scores.softmax(dim=-1).to(value.dtype) @ value
+
+
 class RotaryAttention(nn.Module):
     """Multi-head self-attention with rotated queries and keys."""
 
@@ -65,7 +73,9 @@ class RotaryAttention(nn.Module):
     def forward(self, x: Tensor, rotary: RotaryTable, mask: Tensor | None = None) -> Tensor:
         """Attend over tokens ``[B, N, D]``; ``mask`` ``[N, N]`` is true where a row may look at a column."""
         query, key, value = self.project(x, rotary)
-        return self.merge(F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
+        # On a CPU the gradient of the fused kernel takes several times as long as that of plain products.
+        attend = plain_attention if x.requires_grad and x.device.type == "cpu" else F.scaled_dot_product_attention
+        return self.merge(attend(query, key, value, attn_mask=mask))
 
     def project(self, x: Tensor, rotary: RotaryTable) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries, rotated keys, and values, each ``[B, heads, N, head_dim]``."""
@@ -104,10 +114,12 @@ class ModulatedBlock(Block):
     def forward(
         self, x: Tensor, rotary: RotaryTable, mask: Tensor | None = None, condition: Tensor | None = None
     ) -> Tensor:
-        """Transform tokens ``[B, N, D]`` under ``condition`` ``[B, N, D]`` (or broadcastable)."""
+        """Transform tokens ``[B, N, D]`` under ``condition`` ``[B, T, D]`` of T steps of equally many tokens each."""
         if condition is None:
             raise ValueError("a modulated block needs its condition; got None")
-        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = self.modulate(condition)
+        tokens_per_step = x.shape[1] // condition.shape[1]
+        modulation = (part.repeat_interleave(tokens_per_step, dim=1) for part in self.modulate(condition))
+        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = modulation
         x = x + gate * self.attn(torch.addcmul(shift, self.norm1(x), scale), rotary, mask)
         return x + gate_mlp * self.mlp(torch.addcmul(shift_mlp, self.norm2(x), scale_mlp))
 

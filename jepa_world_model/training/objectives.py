@@ -1,4 +1,4 @@
-"""The two ways of pretraining as objectives of the engine: batches by step, and what follows an update."""
+"""The ways of pretraining as objectives of the engine: batches by step, and what follows an update."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.data.episodes import Clips, ClipSampler, EpisodeArrays
 from jepa_world_model.preprocess import normalize_images
 from jepa_world_model.training.augment import crop_clips, random_crops
+from jepa_world_model.training.color_moments import ColorMoments
 from jepa_world_model.training.distributed import Part
 from jepa_world_model.training.joint import JointBatch, JointModel, state_features
 from jepa_world_model.training.masks import draw_mask
+from jepa_world_model.training.tokens import TokenBatch, TokenModel
 from jepa_world_model.training.vjepa import VJepaBatch, VJepaConfig, VJepaModel
 
 _SMALLEST_STD = 0.05
@@ -81,6 +84,54 @@ class JointObjective:
         moved = JointBatch(clips.frames.to(device), clips.states.to(device), clips.actions.to(device))
         generator = torch.Generator().manual_seed(batch.seed)
         losses: dict[str, Tensor] = module(moved, generator)
+        return losses
+
+    def after_update(self) -> None:
+        """Nothing moves besides the weights."""
+
+
+class TokenObjective:
+    """Token-level joint-embedding prediction; see :mod:`jepa_world_model.training.tokens`."""
+
+    def __init__(
+        self, model: TokenModel, episodes: EpisodeArrays, clips: ClipConfig, clip_frames: int, moments: ColorMoments
+    ) -> None:
+        self._model, self._clips, self._moments = model, clips, moments
+        self._sampler = ClipSampler(episodes, clip_frames, clips.batch, clips.seed, clips.max_stride)
+        self._scales = _scales(episodes, self._sampler)
+
+    @property
+    def module(self) -> nn.Module:
+        """The model."""
+        return self._model
+
+    @property
+    def kept(self) -> nn.Module:
+        """The model."""
+        return self._model
+
+    @property
+    def predictor(self) -> ActionConditionedPredictor:
+        """The model's predictor, for post-training."""
+        return self._model.predictor
+
+    def batch(self, step: int, part: Part) -> TokenBatch:
+        """This process's clips, with their colour moments."""
+        clips = self._sampler.clips(step, part.rows(self._clips.batch))
+        states, actions = torch.from_numpy(clips.states), torch.from_numpy(clips.actions)
+        flat = clips.images.reshape(-1, *clips.images.shape[2:])
+        return TokenBatch(
+            normalized_frames(clips),
+            self._moments(flat).unflatten(0, clips.images.shape[:2]),
+            states,
+            (state_features(states) - self._scales.state_mean) / self._scales.state_std,
+            actions,
+            actions / self._scales.action_std,
+        )
+
+    def losses(self, module: nn.Module, batch: TokenBatch, device: torch.device) -> dict[str, Tensor]:
+        """The terms of the loss."""
+        losses: dict[str, Tensor] = module(batch.to(device))
         return losses
 
     def after_update(self) -> None:

@@ -39,17 +39,15 @@ class PostObjectiveConfig:
 class PostTrainModel(nn.Module):
     """The predictor with its loss, as one call that several processes can share."""
 
-    def __init__(
-        self, predictor: ActionConditionedPredictor, rollout_steps: int, metric: Tensor | None, metric_weight: float
-    ) -> None:
+    def __init__(self, predictor: ActionConditionedPredictor, config: PostTrainConfig, metric: Tensor | None) -> None:
         super().__init__()
-        self.predictor, self.rollout_steps, self.metric_weight = predictor, rollout_steps, metric_weight
+        self.predictor, self.config = predictor, config
         self.metric: Tensor | None
         self.register_buffer("metric", metric, persistent=False)
 
     def forward(self, clips: LatentClips) -> dict[str, Tensor]:
         """Named terms and their sum ``loss``."""
-        return post_training_losses(self.predictor, clips, self.rollout_steps, self.metric, self.metric_weight)
+        return post_training_losses(self.predictor, clips, self.config, self.metric)
 
 
 class PostTrainObjective:
@@ -76,7 +74,7 @@ class PostTrainObjective:
         """
         self._predictor, self._sampler, self._post, self._config = predictor, sampler, post, config
         self._mean_state = mean_state
-        self._model = PostTrainModel(predictor, post.rollout_steps, metric, post.metric_weight)
+        self._model = PostTrainModel(predictor, post, metric)
 
     @property
     def module(self) -> nn.Module:

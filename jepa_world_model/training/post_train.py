@@ -1,9 +1,9 @@
-"""Action-conditioned post-training on a frozen encoder (V-JEPA 2, section 3.1): teacher forcing plus rollout, L1."""
+"""Action-conditioned post-training on a frozen encoder (V-JEPA 2, section 3.1): teacher forcing plus rollout."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,10 @@ from torch import Tensor
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.data.episodes import ClipSampler, EpisodeArrays
-from jepa_world_model.poses import difference, integrate_batch
+from jepa_world_model.poses import difference
+from jepa_world_model.training.predictions import Prediction, predict_clip, shares_of_change
+
+PredictionError = Literal["l1", "change"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class PostTrainConfig:
             displacements that the arm needs several periods for, so that a planner sees past flat stretches of the
             energy; an executed action is still cut to one period.
         rollout_steps: the predictor is fed its own output this many times; 0 or 1 leaves the rollout term out.
+        error: "l1", the published mean absolute error; "change", mean squared and mean absolute error as shares of how
+            much the latents change over as many steps, as the objective ``tokens`` has it.
         metric_weight: of the error in the energy's metric, whose unit is about a metre.
         state_noise_m: standard deviation of the noise on the positions that the predictor is told, in metres.
         seed: of the clips and the noise.
@@ -35,6 +40,7 @@ class PostTrainConfig:
     batch: int = 64
     max_stride: int = 5
     rollout_steps: int = 2
+    error: PredictionError = "l1"
     metric_weight: float = 5.0
     state_noise_m: float = 0.003
     seed: int = 0
@@ -86,44 +92,33 @@ class LatentClipSampler:
 def post_training_losses(
     predictor: ActionConditionedPredictor,
     clips: LatentClips,
-    rollout_steps: int,
+    config: PostTrainConfig,
     metric: Tensor | None = None,
-    metric_weight: float = 0.0,
 ) -> dict[str, Tensor]:
-    """``loss`` = teacher forcing L1 + rollout L1, with both parts (V-JEPA 2, equations 2 to 4).
+    """``loss`` = error of teacher forcing + error of the rollout (V-JEPA 2, equations 2 to 4).
 
-    With a ``metric`` ``[K, N * D]`` the mean norm of the errors that it maps is added, as ``metric``.
+    The error is the mean absolute one, or with ``error`` "change" the mean of both shares of the latents' change. With
+    a ``metric`` ``[K, N * D]`` the mean norm of the errors that it maps is added, as ``metric``.
     """
-    context, targets = clips.latents[:, :-1], clips.latents[:, 1:]
-    predicted = _predict(predictor, context, clips.actions, clips.states[:, :-1])
-    teacher = F.l1_loss(predicted, targets)
-    losses = {"loss": teacher, "teacher": teacher}
-    errors = [predicted - targets]
-    steps = min(rollout_steps, targets.shape[1])
-    if steps > 1:
-        # The first rolled-out latent is the teacher-forced one: both see the first frame alone.
-        errors.append(_rollout(predictor, predicted[:, :1], clips, steps) - targets[:, 1:steps])
-        rollout = errors[-1].abs().mean()
-        losses |= {"rollout": rollout, "loss": teacher + rollout}
+    teacher, *rolled_out = predict_clip(predictor, clips.latents, clips.actions, clips.states, config.rollout_steps)
+    losses = {"teacher": _error([teacher], clips.latents, config.error)}
+    if rolled_out:
+        losses["rollout"] = _error(rolled_out, clips.latents, config.error)
+    loss = torch.stack(list(losses.values())).sum()
     if metric is not None:
-        mapped = torch.stack([F.linear(error.flatten(-2), metric).norm(dim=-1).mean() for error in errors]).sum()
-        losses |= {"metric": mapped, "loss": losses["loss"] + metric_weight * mapped}
-    return losses
+        losses["metric"] = _mapped_error([teacher], clips.latents, metric)
+        if rolled_out:
+            losses["metric"] = losses["metric"] + _mapped_error(rolled_out, clips.latents, metric)
+        loss = loss + config.metric_weight * losses["metric"]
+    return {"loss": loss, **losses}
 
 
-def _rollout(predictor: ActionConditionedPredictor, first: Tensor, clips: LatentClips, steps: int) -> Tensor:
-    """Latents predicted for frames ``2 .. steps`` from frame 0 and ``first``, the one predicted for frame 1."""
-    latents = torch.cat([clips.latents[:, :1], first], dim=1)
-    states = clips.states[:, :1]
-    for step in range(1, steps):
-        following = integrate_batch(states[:, -1], clips.actions[:, step - 1])
-        states = torch.cat([states, following[:, None]], dim=1)
-        following_latents = _predict(predictor, latents, clips.actions[:, : step + 1], states)[:, -1:]
-        latents = torch.cat([latents, following_latents], dim=1)
-    return latents[:, 2:]
+def _error(predictions: list[Prediction], latents: Tensor, error: PredictionError) -> Tensor:
+    if error == "change":
+        return torch.stack(shares_of_change(predictions, latents)).mean()
+    return torch.cat([(part.latents - part.later(latents)).abs().flatten(2) for part in predictions], dim=1).mean()
 
 
-def _predict(predictor: ActionConditionedPredictor, latents: Tensor, actions: Tensor, states: Tensor) -> Tensor:
-    """One-step predictions ``[B, T, N, D]`` for every one of T context frames."""
-    frames = latents.shape[1]
-    return predictor(latents.flatten(1, 2), actions, states).unflatten(1, (frames, -1))
+def _mapped_error(predictions: list[Prediction], latents: Tensor, metric: Tensor) -> Tensor:
+    errors = torch.cat([part.latents - part.later(latents) for part in predictions], dim=1)
+    return F.linear(errors.flatten(2), metric).norm(dim=-1).mean()

@@ -1,7 +1,8 @@
 """``jepa pretrain``: learn an encoder from episodes and keep it in a run folder.
 
-Two objectives: ``joint``, an action-conditioned JEPA (:mod:`jepa_world_model.training.joint`), and ``vjepa``, masked
-latent prediction (:mod:`jepa_world_model.training.vjepa`).
+Three objectives: ``tokens``, token-level prediction with an action-conditioned patch predictor that is kept for
+post-training (:mod:`jepa_world_model.training.tokens`); ``joint``, the same with one global latent
+(:mod:`jepa_world_model.training.joint`); ``vjepa``, masked latent prediction (:mod:`jepa_world_model.training.vjepa`).
 """
 
 from __future__ import annotations
@@ -11,23 +12,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
 from jepa_world_model.masked_predictor import MaskedPredictor
 from jepa_world_model.official_checkpoints import is_official, load_encoder, open_official
+from jepa_world_model.training.color_moments import ColorMoments
 from jepa_world_model.training.encoder_run import EncoderShape, encoder_config, load_run_encoder, save_run_encoder
 from jepa_world_model.training.engine import Engine
 from jepa_world_model.training.joint import JointConfig, JointModel
 from jepa_world_model.training.loop import LoopConfig
 from jepa_world_model.training.monitor import CollapseMonitor, MonitorConfig
-from jepa_world_model.training.objectives import ClipConfig, JointObjective, VJepaObjective
+from jepa_world_model.training.objectives import ClipConfig, JointObjective, TokenObjective, VJepaObjective
+from jepa_world_model.training.predictor_run import PredictorShape, predictor_for_data, save_run_predictor
 from jepa_world_model.training.provenance import provenance, write_provenance
 from jepa_world_model.training.run_folder import claim
+from jepa_world_model.training.tokens import TokenConfig, TokenModel
 from jepa_world_model.training.vjepa import VJepaConfig, VJepaModel, predictor_for
 from jepa_world_model.vision_transformer import VisionTransformer
 
 __all__ = ["EncoderShape", "PretrainConfig", "encoder_config", "pretrain"]
+
+_MOMENT_FRAMES = 2000
+"""Random frames in which colours and the deviation of their moments are found."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +46,28 @@ class PretrainConfig:
         data: folder of episodes (from ``jepa collect``, or a LeRobot dataset).
         out: run folder: ``config.yaml``, ``state.pt``, ``log.jsonl``, ``tensorboard/``, and ``encoder.pt`` with
             ``encoder.json`` and ``provenance.json`` when done.
-        objective: what to minimise; the options of the other one have no effect.
+        objective: what to minimise; the options of the others have no effect.
         validation: held-out episodes for the monitor; without them it looks at training frames.
         initial: weights to start from: a run folder, a checkpoint of this package or a released file. Its shape is
             taken, not ``encoder``.
         image_size: side to which a LeRobot dataset's images are scaled; 0 keeps square ones as they are.
         batch: clips per step, over all processes.
-        clip_frames: frames per clip of ``joint``.
-        max_stride: frames of a clip of ``joint`` lie 1 to this many control periods apart.
+        predictor: shape of the predictor of ``tokens``.
+        clip_frames: frames per clip of ``tokens`` and ``joint``.
+        max_stride: frames of a clip of ``tokens`` and ``joint`` lie 1 to this many control periods apart.
         seed: of weights, clips, masks and random directions.
         device: "cpu", or "cuda" for the graphics card that ``accelerate launch`` gives each process.
     """
 
     data: Path
     out: Path
-    objective: Literal["joint", "vjepa"] = "joint"
+    objective: Literal["tokens", "joint", "vjepa"] = "joint"
     validation: Path | None = None
     initial: Path | None = None
     image_size: int = 0
     encoder: EncoderShape = field(default_factory=EncoderShape)
+    tokens: TokenConfig = field(default_factory=TokenConfig)
+    predictor: PredictorShape = field(default_factory=PredictorShape)
     joint: JointConfig = field(default_factory=JointConfig)
     vjepa: VJepaConfig = field(default_factory=VJepaConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
@@ -86,16 +97,20 @@ def pretrain(config: PretrainConfig) -> Path:
     if engine.is_main:
         seconds = round(time.monotonic() - started)
         save_run_encoder(config.out, encoder)
+        if isinstance(objective, TokenObjective):
+            save_run_predictor(config.out, objective.predictor)
         write_provenance(config.out, {**provenance("jepa pretrain", config, episodes), "seconds": seconds})
     return config.out / "encoder.pt"
 
 
 def _objective(
     config: PretrainConfig, episodes: EpisodeArrays
-) -> tuple[JointObjective | VJepaObjective, VisionTransformer]:
+) -> tuple[TokenObjective | JointObjective | VJepaObjective, VisionTransformer]:
     """What to minimise, and the encoder to keep: for ``vjepa`` the moving average, as in the released models."""
     torch.manual_seed(config.seed)
     encoder = _first_encoder(config, episodes.image_size)
+    if config.objective == "tokens":
+        return _token_objective(config, episodes, encoder), encoder
     if config.objective == "joint":
         clips = ClipConfig(config.batch, config.max_stride, config.seed)
         model = JointModel(encoder, encoder.config.tokens_per_frame, encoder.config.embed_dim, config.joint)
@@ -104,6 +119,16 @@ def _objective(
     masked = VJepaModel(encoder, config.vjepa, _first_predictor(config))
     cooldown_from = config.loop.steps - config.loop.cooldown_steps
     return VJepaObjective(masked, episodes, clips, cooldown_from), masked.target_encoder
+
+
+def _token_objective(config: PretrainConfig, episodes: EpisodeArrays, encoder: VisionTransformer) -> TokenObjective:
+    frames = np.random.default_rng(config.seed).integers(episodes.episodes * episodes.frames, size=_MOMENT_FRAMES)
+    images = episodes.images[np.divmod(frames, episodes.frames)]
+    moments = ColorMoments.fit(images, config.tokens.colors, encoder.config.patch_size, config.seed)
+    predictor = predictor_for_data(config.predictor, encoder.config, episodes)
+    model = TokenModel(encoder, predictor, moments.features, config.tokens)
+    clips = ClipConfig(config.batch, config.max_stride, config.seed)
+    return TokenObjective(model, episodes, clips, config.clip_frames, moments)
 
 
 def _first_encoder(config: PretrainConfig, image_size: int) -> VisionTransformer:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig, Conditioning
+from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.checkpoint import save_world_model
 from jepa_world_model.data.array_file import one_process_at_a_time
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
@@ -31,30 +31,19 @@ from jepa_world_model.training.latents import LatentStatistics
 from jepa_world_model.training.loop import LoopConfig
 from jepa_world_model.training.post_objective import PostObjectiveConfig, PostTrainObjective
 from jepa_world_model.training.post_train import LatentClipSampler, PostTrainConfig
+from jepa_world_model.training.predictor_run import (
+    WEIGHTS_FILE,
+    PredictorShape,
+    load_run_predictor,
+    predictor_config,
+    predictor_for_data,
+    trained_parts,
+)
 from jepa_world_model.training.probe import linear_probe
 from jepa_world_model.training.provenance import provenance, read_provenance
 from jepa_world_model.training.run_folder import LOCK_FILE, STATE_FILE, claim, save_tensors
 from jepa_world_model.training.validation import validate
 from jepa_world_model.vision_transformer import VisionTransformer
-
-
-@dataclass(frozen=True)
-class PredictorShape:
-    """Size of the action-conditioned predictor.
-
-    Attributes:
-        dim, depth, heads: width, blocks, attention heads.
-        conditioning: "tokens" puts an action and a state token before each step's patches, as the released model does;
-            "adaln" modulates every norm.
-        use_state: whether the predictor sees the robot's state. Without it, it goes by the pictures alone, and a camera
-            that is turned against the robot's axes contradicts nothing.
-    """
-
-    dim: int = 128
-    depth: int = 4
-    heads: int = 4
-    conditioning: Conditioning = "tokens"
-    use_state: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,7 +60,10 @@ class TrainConfig:
         told: what the predictor is told of states and actions in training.
         metric: how the energy's metric is fitted.
         distance: the energy: "metric" needs few and narrow tokens; "l1" is the published one.
-        first_predictor: run folder of an earlier ``jepa train`` whose predictor this one starts from.
+        first_predictor: run folder whose predictor this one starts from: of an earlier ``jepa train``, or of
+            ``jepa pretrain --objective tokens``.
+        latents: what the predictor sees: layer-normed tokens "standardized" per token and channel, or "plain". The
+            objective ``tokens`` learns which channels matter; standardising them would lift those that are noise.
         max_step_m: largest translation per action that the checkpoint recommends to planners.
         cache: whether the encoder's latents are kept on disk; "auto" keeps them when they fit.
         device: "cpu", or "cuda" for the graphics card that ``accelerate launch`` gives each process.
@@ -91,6 +83,7 @@ class TrainConfig:
     metric: MetricConfig = field(default_factory=MetricConfig)
     distance: Literal["metric", "l1"] = "metric"
     first_predictor: Path | None = None
+    latents: Literal["standardized", "plain"] = "standardized"
     max_step_m: float = 0.2
     cache: CacheMode = "auto"
     device: str = "cpu"
@@ -144,6 +137,9 @@ def _with_latents(
 ) -> _Data:
     """Episodes with latents that are standardised by given statistics, or by their own."""
     source = open_latents(encoder, episodes, config.out, process_device(config.device), config.cache)
+    if statistics is None and config.latents == "plain":
+        shape = encoder.config.tokens_per_frame, encoder.config.embed_dim
+        statistics = LatentStatistics(torch.zeros(shape), torch.ones(shape))
     statistics = statistics or measured_statistics(source, episodes)
     return _Data(episodes, StandardizedLatents(source, episodes, statistics))
 
@@ -171,40 +167,16 @@ def _objective(
 def build_predictor(
     config: TrainConfig, encoder: VisionTransformer, episodes: EpisodeArrays
 ) -> ActionConditionedPredictor:
-    """A predictor whose action and state embeddings start at the data's scale (raw actions are a few centimetres)."""
+    """The predictor of an earlier run, or a new one at the data's scale."""
     torch.manual_seed(config.post.seed)
-    predictor = ActionConditionedPredictor(predictor_config(config, encoder))
-    with torch.no_grad():
-        for layer, values in ((predictor.action_encoder, episodes.actions), (predictor.state_encoder, episodes.states)):
-            rows = torch.from_numpy(values).reshape(-1, values.shape[-1])
-            layer.weight.normal_(std=0.3).div_(rows.std(dim=0).clamp(min=1e-2))
-            layer.bias.copy_(-layer.weight @ rows.mean(dim=0))
-    if config.first_predictor is not None:
-        first = torch.load(config.first_predictor / STATE_FILE, map_location="cpu", weights_only=True)
-        predictor.load_state_dict(first["module"])
-    if not config.predictor.use_state:
-        with torch.no_grad():
-            predictor.state_encoder.weight.zero_()
-        predictor.state_encoder.weight.requires_grad_(False)
-    if config.predictor.conditioning == "tokens":
-        # Without influence on the output; several processes would wait for its gradient.
-        predictor.extrinsics_encoder.requires_grad_(False)
-    return predictor
-
-
-def predictor_config(config: TrainConfig, encoder: VisionTransformer) -> ActionPredictorConfig:
-    """The official predictor class's configuration for our size: residual output on standardised latents."""
-    shape = config.predictor
-    return ActionPredictorConfig(
-        image_size=encoder.config.image_size,
-        embed_dim=encoder.config.embed_dim,
-        predictor_dim=shape.dim,
-        depth=shape.depth,
-        num_heads=shape.heads,
-        conditioning=shape.conditioning,
-        residual_output=True,
-        normalize_output=False,
-    )
+    first = config.first_predictor
+    if first is None:
+        return predictor_for_data(config.predictor, encoder.config, episodes)
+    if (first / WEIGHTS_FILE).exists():
+        return trained_parts(load_run_predictor(first), config.predictor)
+    predictor = ActionConditionedPredictor(predictor_config(config.predictor, encoder.config))
+    predictor.load_state_dict(torch.load(first / STATE_FILE, map_location="cpu", weights_only=True)["module"])
+    return trained_parts(predictor, config.predictor)
 
 
 def _finish(

@@ -2,15 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from jepa_sim.environment import TableEnvironment
-from jepa_sim.policies import Behaviour, MixedPolicy, PolicyConfig, step_toward, tilt
+from jepa_sim.policies import Behaviour, MixedPolicy, Phase, PolicyConfig, face_yaw, step_toward, tilt
 from jepa_sim.reset import POINTING_DOWN
 
-PICK_ONLY = PolicyConfig(wander_share=0.0, target_share=0.0, pick_share=1.0)
+PICK_ONLY = PolicyConfig(wander_share=0.0, target_share=0.0, pick_share=1.0, push_share=0.0)
+PUSH_ONLY = PolicyConfig(wander_share=0.0, target_share=0.0, pick_share=0.0, push_share=1.0)
+TURNED_ONLY = replace(PICK_ONLY, turned_share=1.0, missed_share=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +29,7 @@ def test_behaviours_are_mixed_as_configured(environment: TableEnvironment):
     assert drawn[Behaviour.WANDER] / 600 == pytest.approx(config.wander_share, abs=0.07)
     assert drawn[Behaviour.TARGET] / 600 == pytest.approx(config.target_share, abs=0.07)
     assert drawn[Behaviour.PICK] / 600 == pytest.approx(config.pick_share, abs=0.07)
+    assert drawn[Behaviour.PUSH] / 600 == pytest.approx(config.push_share, abs=0.07)
 
 
 def test_picking_episodes_lift_objects(environment: TableEnvironment):
@@ -39,6 +43,41 @@ def test_picking_episodes_lift_objects(environment: TableEnvironment):
             highest = max(highest, *(position[2] for position in environment.object_positions().values()))
         lifted += highest > 0.1
     assert lifted >= 2
+
+
+def test_pushing_episodes_move_objects_along_the_table(environment: TableEnvironment):
+    pushed = 0
+    for seed in range(4):
+        environment.reset(seed)
+        before = environment.object_positions()
+        policy = MixedPolicy(environment, np.random.default_rng((seed, 1)), PUSH_ONLY)
+        for _ in range(24):
+            environment.step(policy.act())
+        after = environment.object_positions()
+        moved = max(np.linalg.norm(after[name][:2] - before[name][:2]) for name in before)
+        pushed += bool(moved > 0.03)
+    assert pushed >= 2
+
+
+def test_turned_grasps_set_the_fingers_square_to_the_boxs_faces(environment: TableEnvironment):
+    off = []
+    for seed in range(12):
+        environment.reset(seed)
+        policy = MixedPolicy(environment, np.random.default_rng((seed, 1)), TURNED_ONLY)
+        for _ in range(24):
+            environment.step(policy.act())
+            if policy.phase is Phase.CLOSE:
+                yaw = environment.object_yaw("box") - tilt(environment.state())[2]
+                off.append(abs(face_yaw(yaw)) if policy.object_name == "box" else 0.0)
+                break
+    met = [angle for angle in off if angle > 0.0]
+    assert len(met) >= 3
+    assert np.median(met) < 0.15
+
+
+@pytest.mark.parametrize(("yaw", "expected"), [(0.0, 0.0), (np.pi / 2, 0.0), (0.3, 0.3), (np.pi / 2 - 0.2, -0.2)])
+def test_a_boxs_faces_repeat_every_quarter_turn(yaw: float, expected: float):
+    assert face_yaw(yaw) == pytest.approx(expected)
 
 
 def test_the_gripper_stays_nearly_upright(environment: TableEnvironment):

@@ -18,7 +18,8 @@ from jepa_world_model.training.pretrain import EncoderShape, PretrainConfig, pre
 from jepa_world_model.training.probe import linear_probe
 from jepa_world_model.training.run_folder import RunFolderError
 from jepa_world_model.training.sigreg import random_directions, sigreg
-from jepa_world_model.training.train import PredictorShape, TrainConfig, train
+from jepa_world_model.training.predictor_run import PredictorShape
+from jepa_world_model.training.train import TrainConfig, train
 from jepa_world_model.world_model import WorldModel
 
 SIZE = 32
