@@ -194,11 +194,10 @@ class MixedPolicy:
         return action
 
     def _turn_to_faces(self, state: Vector) -> float:
-        """Change of yaw, rad, after which :meth:`_keep_upright` leaves the fingers square to the box's nearest faces."""
+        """Change of yaw, rad, that sets the fingers square to the object's faces; :meth:`_keep_upright` comes after."""
         yaw = tilt(state)[2]
-        wanted = face_yaw(self._environment.object_yaw(self.object_name))
-        change = float(np.clip(wanted - yaw, -_TURN_STEP, _TURN_STEP))
-        return change + 0.5 * self._config.upright_share * yaw
+        change = face_yaw(self._environment.object_yaw(self.object_name) - yaw)
+        return float(np.clip(change, -_TURN_STEP, _TURN_STEP)) + 0.5 * self._config.upright_share * yaw
 
     def _hover(self, state: Vector) -> Vector:
         above = self._above_object(_HOVER_HEIGHT)
@@ -257,28 +256,28 @@ class MixedPolicy:
         way = np.array([np.cos(self._push_direction), np.sin(self._push_direction), 0.0])
         if self._target is None:
             height = self._table_height + _PUSH_HEIGHT
-            center = self._environment.object_positions()[self.object_name][:2]
-            start = np.array([*center, height]) - _PUSH_START * way
-            self._target = start
-        start = self._workspace.clip(self._target)
+            center = self._environment.object_positions()[self.object_name]
+            self._target = self._workspace.clip(np.array([center[0], center[1], height]) - _PUSH_START * way)
+        places = {
+            Phase.BESIDE: self._target + np.array([0.0, 0.0, _HOVER_HEIGHT]),
+            Phase.PUSH_DOWN: self._target,
+            Phase.THROUGH: self._workspace.clip(self._target + (_PUSH_START + _PUSH_END) * way),
+        }
+        action = self._toward(places[self.phase], state)
+        action[:2] += self._generator.normal(0.0, self._config.position_noise, 2)
         if self.phase is Phase.BESIDE:
-            above = start + (0.0, 0.0, _HOVER_HEIGHT)
-            action = self._toward(above, state)
             action[6] = _CLOSE
-            if _near(above, state, 0.02):
-                self.phase = Phase.PUSH_DOWN
-        elif self.phase is Phase.PUSH_DOWN:
-            action = self._toward(start, state)
-            if _near(start, state, 0.015):
-                self.phase = Phase.THROUGH
-        else:
-            end = self._workspace.clip(start + (_PUSH_START + _PUSH_END) * way)
-            action = self._toward(end, state)
-            action[:3] += self._generator.normal(0.0, self._config.position_noise, 3) * (1.0, 1.0, 0.3)
-            if _near(end, state, 0.02):
-                self._target = None
-                self._begin_with_object()
+        if _near(places[self.phase], state, 0.02):
+            self._push_on()
         return action
+
+    def _push_on(self) -> None:
+        following = {Phase.BESIDE: Phase.PUSH_DOWN, Phase.PUSH_DOWN: Phase.THROUGH}
+        if self.phase in following:
+            self.phase = following[self.phase]
+        else:
+            self._target = None
+            self._begin_with_object()
 
     def _above_object(self, height: float) -> Vector:
         return self._environment.object_positions()[self.object_name] + np.array([0.0, 0.0, height])

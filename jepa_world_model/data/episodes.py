@@ -5,7 +5,8 @@ A dataset is in the LeRobot v3 layout (see :mod:`jepa_world_model.data.lerobot_e
 
 * ``images``  uint8   ``[episodes, frames, size, size, 3]`` RGB,
 * ``states``  float32 ``[episodes, frames, 7]`` end-effector state (metres, radians, closedness),
-* ``actions`` float32 ``[episodes, frames - 1, 7]`` measured state differences at the control rate.
+* ``actions`` float32 ``[episodes, frames - 1, 7]`` measured state differences at the control rate,
+* ``objects`` float32 ``[episodes, frames, objects, 3]`` where a simulator knows them: centres in metres.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ class EpisodeArrays:
         images: uint8 ``[E, T, S, S, 3]`` RGB.
         states: float32 ``[E, T, 7]``.
         actions: float32 ``[E, T - 1, 7]``.
+        objects: float32 ``[E, T, K, 3]``, centres in metres, to measure by and never to learn from; None where nobody
+            knows them.
     """
 
     images: NDArray[np.uint8]
     states: NDArray[np.float32]
     actions: NDArray[np.float32]
+    objects: NDArray[np.float32] | None = None
 
     @property
     def episodes(self) -> int:
@@ -52,7 +56,8 @@ class EpisodeArrays:
 
     def first(self, count: int) -> EpisodeArrays:
         """The first ``count`` episodes."""
-        return EpisodeArrays(self.images[:count], self.states[:count], self.actions[:count])
+        objects = None if self.objects is None else self.objects[:count]
+        return EpisodeArrays(self.images[:count], self.states[:count], self.actions[:count], objects)
 
     @property
     def image_size(self) -> int:
@@ -88,7 +93,14 @@ def load_episodes(folder: Path, image_size: int = 0) -> EpisodeArrays:
         images=np.concatenate([shard.images for shard in shards]),
         states=np.concatenate([shard.states for shard in shards]),
         actions=np.concatenate([shard.actions for shard in shards]),
+        objects=_joined([shard.objects for shard in shards]),
     )
+
+
+def _joined(objects: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+    """All shards' objects; None unless every shard has some."""
+    known = [part for part in objects if part is not None]
+    return np.concatenate(known) if len(known) == len(objects) else None
 
 
 def _load_lerobot(folder: Path, image_size: int) -> EpisodeArrays:
@@ -108,7 +120,8 @@ def _load_shard(path: Path) -> EpisodeArrays:
         missing = {"images", "states", "actions"} - set(arrays.files)
         if missing:
             raise DatasetError(f"{path} lacks {sorted(missing)}; it holds {arrays.files}. Collect it again.")
-        shard = EpisodeArrays(arrays["images"], arrays["states"], arrays["actions"])
+        objects = arrays["objects"] if "objects" in arrays.files else None
+        shard = EpisodeArrays(arrays["images"], arrays["states"], arrays["actions"], objects)
     _check_shard(path, shard)
     return shard
 

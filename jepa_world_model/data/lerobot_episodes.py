@@ -22,6 +22,9 @@ from jepa_world_model.poses import difference
 from jepa_world_model.preprocess import resize_and_crop
 
 DECODED_FOLDER = ".decoded"
+OBJECTS = "observation.environment_state"
+"""Where simulators keep what they alone know; used when its numbers are the x, y and z of objects."""
+
 WINDOW_FRAMES = 24
 """Length of the windows that episodes of unequal length are cut into."""
 
@@ -62,7 +65,17 @@ def load_lerobot_episodes(folder: Path, image_size: int = 0, camera: str = "", r
     if not np.isfinite(states).all():
         raise DatasetError(f"{folder}: {STATE} is not finite everywhere; leave the broken episodes out")
     images = _decoded(dataset, camera, size, windows)
-    return EpisodeArrays(images, states, difference(states[:, :-1], states[:, 1:]).astype(np.float32))
+    actions = difference(states[:, :-1], states[:, 1:]).astype(np.float32)
+    return EpisodeArrays(images, states, actions, _objects(dataset, windows))
+
+
+def _objects(dataset: LeRobotDataset, windows: list[Window]) -> NDArray[np.float32] | None:
+    """Objects' centres ``[windows, frames, K, 3]``, where the dataset holds them as a simulator's x, y, z."""
+    feature = dataset.features.get(OBJECTS)
+    if feature is None or [name[-2:] for name in feature.names or ()] != [".x", ".y", ".z"] * (feature.shape[0] // 3):
+        return None
+    rows = [dataset.columns(window.episode, [OBJECTS])[OBJECTS][window.rows] for window in windows]
+    return np.stack(rows).astype(np.float32).reshape(len(windows), windows[0].frames, -1, 3)
 
 
 def _chosen_camera(dataset: LeRobotDataset, camera: str) -> str:

@@ -41,12 +41,12 @@ class ColorMoments:
 
     @classmethod
     def fit(cls, images: NDArray[np.uint8], colors: int, patch_size: int, seed: int = 0) -> ColorMoments:
-        """Find ``colors`` colours and their moments' deviations in pictures ``[N, S, S, 3]``."""
+        """Find ``colors`` colours, fewer where there are not so many, in pictures ``[N, S, S, 3]``."""
         generator = torch.Generator().manual_seed(seed)
         pixels = torch.from_numpy(images.reshape(-1, 3))
         chosen = torch.randint(len(pixels), (40_000,), generator=generator)
         centers = _k_means(pixels[chosen].float() / 255.0, colors, generator)
-        plain = cls(centers, torch.ones(3 * colors), patch_size)
+        plain = cls(centers, torch.ones(3 * len(centers)), patch_size)
         moments = torch.cat([plain(part) for part in np.array_split(images, max(1, len(images) // 256))])
         # Each patch has its own mean: what never changes there is no deviation.
         return cls(centers, moments.std(dim=0).square().mean(dim=0).sqrt().clamp(min=_LEAST_DEVIATION), patch_size)
@@ -79,14 +79,16 @@ class ColorMoments:
 
 
 def _k_means(values: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Centres ``[count, 3]`` of ``values`` ``[N, 3]``; starts are far apart, so that rare colours get one."""
+    """At most ``count`` centres ``[K, 3]`` of ``values`` ``[N, 3]``; starts lie far apart: rare colours count, too."""
     centers = values[:1]
     for _ in range(count - 1):
         away = torch.cdist(values, centers).min(dim=1).values.square()
+        if float(away.max()) == 0.0:
+            break
         candidates = torch.multinomial(away, _CANDIDATES, generator=generator)
         centers = torch.cat([centers, values[candidates[away[candidates].argmax()]][None]])
     for _ in range(_ROUNDS):
         nearest = torch.cdist(values, centers).argmin(dim=1)
-        filled = [values[nearest == index].mean(dim=0) for index in range(count)]
-        centers = torch.stack([new if torch.isfinite(new).all() else old for new, old in zip(filled, centers)])
+        members = [values[nearest == index] for index in range(len(centers))]
+        centers = torch.stack([own.mean(dim=0) if len(own) else centers[index] for index, own in enumerate(members)])
     return centers

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -18,10 +19,12 @@ from jepa_world_model.energy import latent_distance
 from jepa_world_model.model_card import Distance
 from jepa_world_model.poses import integrate_batch
 
+_MOVED_M = 0.01
+
 
 @dataclass(frozen=True)
 class HorizonError:
-    """Mean latent distance of what was predicted ``horizon`` steps ahead to what came.
+    """Mean distance between the latents predicted ``horizon`` steps ahead and the real ones, over ``clips`` clips.
 
     ``copy_last_frame`` predicts that nothing changes; ``shuffled_actions`` is the model given another clip's actions.
     """
@@ -30,18 +33,28 @@ class HorizonError:
     model: float
     copy_last_frame: float
     shuffled_actions: float
+    clips: int
+
+
+@dataclass(frozen=True)
+class HorizonTable:
+    """Errors by horizon in one ``distance``, over all clips or over those in which an object has ``moved``."""
+
+    distance: Distance
+    moved: bool
+    horizons: tuple[HorizonError, ...]
 
 
 @dataclass(frozen=True)
 class ValidationReport:
     """Held-out numbers that go into the checkpoint's provenance.
 
-    ``horizons`` are by L1, ``metric_horizons`` by the checkpoint's metric, about metres; empty where it has none. The
-    rank correlations are those of the end-effector's distance with the checkpoint's energy and with the plain L1 one.
+    ``tables`` hold L1, L2 and, where the checkpoint has one, its metric (about metres); each over all clips and, where
+    the objects' places are known, over those in which one has moved by a centimetre since the first frame. The rank
+    correlations are those of the end-effector's distance with the checkpoint's energy and with the plain L1 one.
     """
 
-    horizons: tuple[HorizonError, ...]
-    metric_horizons: tuple[HorizonError, ...]
+    tables: tuple[HorizonTable, ...]
     energy_rank_correlation: float
     l1_rank_correlation: float
     clips: int
@@ -57,12 +70,13 @@ def validate(
     latents: Tensor,
     episodes: EpisodeArrays,
     metric: Tensor | None,
-    horizon: int = 4,
+    horizon: int = 8,
     clips: int = 256,
     seed: int = 0,
 ) -> ValidationReport:
     """Evaluate on ``clips`` random clips of latents ``[E, T, tokens, dim]``."""
     generator = np.random.default_rng(seed)
+    horizon = min(horizon, episodes.frames - 1)
     episode = generator.integers(episodes.episodes, size=clips)
     start = generator.integers(episodes.frames - horizon, size=clips)
     frame = start[:, None] + np.arange(horizon + 1)
@@ -72,19 +86,41 @@ def validate(
     model = imagine(predictor, clip_latents[:, 0], states, actions)
     shuffled = imagine(predictor, clip_latents[:, 0], states, actions.roll(1, dims=0))
     guesses = model, clip_latents[:, :1].expand_as(model), shuffled
-    by_l1 = _by_horizon(guesses, clip_latents[:, 1:], "l1", None)
-    by_metric = () if metric is None else _by_horizon(guesses, clip_latents[:, 1:], "metric", metric)
+    distances: tuple[Distance, ...] = ("l1", "l2") if metric is None else ("l1", "l2", "metric")
+    everything = np.ones((clips, horizon), bool)
+    moved = None if episodes.objects is None else _moved(episodes.objects[episode[:, None], frame])
+    tables = tuple(
+        HorizonTable(distance, chosen is moved, _by_horizon(guesses, clip_latents[:, 1:], distance, metric, chosen))
+        for distance in distances
+        for chosen in (everything, moved)
+        if chosen is not None
+    )
     correlations = energy_rank_correlations(latents, episodes, metric, clips, generator)
-    return ValidationReport(by_l1, by_metric, *correlations, clips)
+    return ValidationReport(tables, *correlations, clips)
+
+
+def _moved(objects: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether an object is elsewhere than in the first frame: ``[B, T-1]`` of centres ``[B, T, K, 3]``."""
+    away = np.linalg.norm(objects[:, 1:] - objects[:, :1], axis=-1)
+    return np.asarray((away > _MOVED_M).any(axis=-1))
 
 
 def _by_horizon(
-    guesses: tuple[Tensor, ...], came: Tensor, distance: Distance, metric: Tensor | None
+    guesses: tuple[Tensor, ...],
+    real: Tensor,
+    distance: Distance,
+    metric: Tensor | None,
+    chosen: NDArray[np.bool_],
 ) -> tuple[HorizonError, ...]:
-    """Errors of each of ``guesses`` ``[B, H, N, D]`` against what ``came``, means over the clips."""
-    nothing = torch.zeros_like(came[0, 0])
-    errors = [latent_distance(guess - came, nothing, distance, metric).mean(0).tolist() for guess in guesses]
-    return tuple(HorizonError(step + 1, *values) for step, values in enumerate(zip(*errors, strict=True)))
+    """Mean errors of each of ``guesses`` ``[B, H, N, D]`` over the clips ``chosen`` ``[B, H]`` for each horizon."""
+    nothing = torch.zeros_like(real[0, 0])
+    errors = [latent_distance(guess - real, nothing, distance, metric) for guess in guesses]
+    rows = []
+    for step, clips in enumerate(torch.from_numpy(chosen).unbind(dim=1)):
+        if clips.any():
+            model, copied, shuffled = (float(error[clips, step].mean()) for error in errors)
+            rows.append(HorizonError(step + 1, model, copied, shuffled, int(clips.sum())))
+    return tuple(rows)
 
 
 def imagine(predictor: ActionConditionedPredictor, first: Tensor, state: Tensor, actions: Tensor) -> Tensor:

@@ -14,11 +14,11 @@ from jepa_world_model.training.engine import Engine
 from jepa_world_model.training.joint import JointConfig
 from jepa_world_model.training.loop import LoopConfig, learning_rate_share
 from jepa_world_model.training.post_train import PostTrainConfig
+from jepa_world_model.training.predictor_run import PredictorShape
 from jepa_world_model.training.pretrain import EncoderShape, PretrainConfig, pretrain
 from jepa_world_model.training.probe import linear_probe
 from jepa_world_model.training.run_folder import RunFolderError
 from jepa_world_model.training.sigreg import random_directions, sigreg
-from jepa_world_model.training.predictor_run import PredictorShape
 from jepa_world_model.training.train import TrainConfig, train
 from jepa_world_model.world_model import WorldModel
 

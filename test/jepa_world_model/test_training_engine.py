@@ -27,9 +27,9 @@ from jepa_world_model.training.loop import LoopConfig, TrainingError, learning_r
 from jepa_world_model.training.monitor import MonitorConfig
 from jepa_world_model.training.post_objective import PostObjectiveConfig, disturbed
 from jepa_world_model.training.post_train import LatentClips, PostTrainConfig
+from jepa_world_model.training.predictor_run import PredictorShape
 from jepa_world_model.training.pretrain import PretrainConfig, pretrain
 from jepa_world_model.training.run_folder import RunFolderError, claim, save_tensors
-from jepa_world_model.training.predictor_run import PredictorShape
 from jepa_world_model.training.train import TrainConfig, train
 from jepa_world_model.training.vjepa import VJepaConfig
 from jepa_world_model.vision_transformer import VisionTransformer
