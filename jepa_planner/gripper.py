@@ -1,29 +1,62 @@
-"""From planned closedness to a gripper command that does not chatter."""
+"""When fingers open and close: by a sub-goal's schedule, or decided from plans."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from jepa_planner.solvers.base import GRIPPER, TRANSLATION, Array
+
+GripperMode = Literal["scheduled", "planned"]
+"""Who moves the gripper: the goals, each of which brings a command, or the planner, from pictures alone."""
+GRIPPER_MODES: tuple[GripperMode, ...] = get_args(GripperMode)
+
+OPEN, CLOSED = 0.0, 1.0
+FINGERS_AT_REST = 0.02
+"""Fingers whose closedness changes by less than this in a step have come to rest."""
+FULLY_SHUT = 0.95
+"""Fingers that stop before this closedness hold something."""
+PLANNED_CHANGE = 0.75
+"""Range of planned changes of the closedness per action, as published."""
 
 
 @dataclass(frozen=True)
 class GripperConfig:
-    """Thresholds on the planned closedness (0 open, 1 closed) and the steps to wait between two changes."""
+    """When a planned gripper moves. Closedness runs from 0 (open) to 1 (closed).
 
-    close_above: float = 0.6
-    open_below: float = 0.4
+    Fingers that hold a cup stand at 0.3: the closedness that a picture of a grasp asks for commands neither "open" nor
+    "closed". What tells is the planned change: the fingers in the goal picture are further closed, or further open,
+    than now. They then close or open whole.
+
+    close_change, open_change: planned changes of the closedness, beyond which it closes or opens.
+    near: longest planned translation, m, with which the gripper moves: an arm that still has a way to go has no object
+        between its fingers yet.
+    open_plans: plans in a row that have to ask for it before fingers let go of what they hold.
+    rest_steps: the arm rests until the fingers have stopped, for two steps at least and this many at most.
+    dwell_steps: steps between two changes of mind.
+    """
+
+    close_change: float = 0.15
+    open_change: float = 0.18
+    near: float = 0.03
+    open_plans: int = 2
+    rest_steps: int = 3
     dwell_steps: int = 2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.open_below < self.close_above <= 1:
+        if not (0 < self.close_change <= 1 and 0 < self.open_change <= 1):
             raise ValueError(
-                f"0 <= open_below < close_above <= 1 is needed, got {self.open_below} and {self.close_above}"
+                f"close_change and open_change must lie in (0, 1], got {self.close_change} and {self.open_change}"
             )
-        if self.dwell_steps < 0:
-            raise ValueError(f"dwell_steps cannot be negative, got {self.dwell_steps}")
-
-
-FINGERS_AT_REST = 0.02
-"""Fingers whose closedness changes by less than this in a step have come to rest."""
+        if not self.near > 0:
+            raise ValueError(f"near must be positive, got {self.near}")
+        if self.open_plans < 1 or self.rest_steps < 2 or self.dwell_steps < 0:
+            raise ValueError(
+                "open_plans must be at least 1, rest_steps at least 2 and dwell_steps at least 0, got "
+                f"{self.open_plans}, {self.rest_steps} and {self.dwell_steps}"
+            )
 
 
 class HeldFingers:
@@ -50,30 +83,88 @@ class HeldFingers:
         return 0.0 if at_rest else command - closedness
 
 
-class GripperHysteresis:
-    """Opens or closes whole, and changes its mind only past the other threshold. Not thread-safe."""
+class PlannedGripper:
+    """Decides from plans when the fingers open and close, and when the arm rests meanwhile. Not thread-safe.
+
+    Each step `observe` is told where the fingers are; unless `moves`, a plan is made, and `decide` takes it in.
+    """
 
     def __init__(self, config: GripperConfig) -> None:
         self._config = config
-        self._command: float | None = None
-        self._steps_since_change = config.dwell_steps
+        self.reset()
 
     def reset(self) -> None:
-        """Forget the last command."""
-        self._command = None
+        """A new goal: nothing is commanded, and the fingers stay as they are until a plan asks for more."""
+        self._command: float | None = None
+        self._closedness = float("nan")
+        self._stopped = False
         self._steps_since_change = self._config.dwell_steps
+        self._rested = self._config.rest_steps
+        self.begin_sub_goal()
 
-    def command(self, closedness: float) -> float | None:
-        """The command for a planned ``closedness``: 0 open, 1 closed, None as long as neither is meant."""
+    def begin_sub_goal(self) -> None:
+        """What plans toward the last sub-goal asked for counts no more; commands and moving fingers go on."""
+        self._open_plans = 0
+        self._settled = False
+
+    @property
+    def command(self) -> float | None:
+        """The command in force: 0 open, 1 closed, None as long as neither was decided."""
+        return self._command
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last plan toward the present sub-goal left the fingers as they are."""
+        return self._settled
+
+    @property
+    def moves(self) -> bool:
+        """Whether the fingers still move on a command, so that the arm rests."""
+        rested, most = self._rested, self._config.rest_steps
+        return rested < most and not (rested >= _LEAST_REST and self._stopped)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the fingers were told to close and were stopped before they were shut."""
+        return self._command == CLOSED and self._closedness < FULLY_SHUT
+
+    def observe(self, closedness: float) -> None:
+        """A new step, with the fingers at ``closedness``."""
         self._steps_since_change += 1
-        wanted = self._wanted(closedness)
-        if wanted != self._command and self._steps_since_change > self._config.dwell_steps:
-            self._command, self._steps_since_change = wanted, 0
-        return self._command
+        self._stopped = abs(closedness - self._closedness) < FINGERS_AT_REST
+        self._closedness = closedness
 
-    def _wanted(self, closedness: float) -> float | None:
-        if closedness > self._config.close_above:
-            return 1.0
-        if closedness < self._config.open_below:
-            return 0.0
-        return self._command
+    def obey(self, command: float) -> None:
+        """A sub-goal brought this ``command`` along; plans toward later ones start from it."""
+        self._command = command
+
+    def rest(self) -> None:
+        """The arm rests in this step."""
+        self._rested += 1
+
+    def decide(self, action: Array) -> bool:
+        """Take in the first ``action`` [7] of a plan; whether the fingers begin to move, so that the arm rests."""
+        self._rested = self._config.rest_steps
+        wanted = self._wanted(float(action[GRIPPER]))
+        self._open_plans = self._open_plans + 1 if wanted == OPEN else 0
+        self._settled = wanted is None
+        if wanted is None or not self._may_change(wanted, float(np.linalg.norm(action[TRANSLATION]))):
+            return False
+        self._command, self._steps_since_change, self._rested = wanted, 0, 0
+        return True
+
+    def _wanted(self, change: float) -> float | None:
+        """The command that a planned ``change`` asks for; None where it is in force, or where the fingers are."""
+        if change > self._config.close_change and self._command != CLOSED and self._closedness < FULLY_SHUT:
+            return CLOSED
+        if change < -self._config.open_change and self._command != OPEN and self._closedness > 1 - FULLY_SHUT:
+            return OPEN
+        return None
+
+    def _may_change(self, wanted: float, length: float) -> bool:
+        convinced = wanted == CLOSED or self._open_plans >= self._config.open_plans or not self.holds
+        return convinced and length < self._config.near and self._steps_since_change > self._config.dwell_steps
+
+
+# Of a command that was just given nothing is seen yet at the next look.
+_LEAST_REST = 2

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.reset import POINTING_DOWN, Workspace
-from jepa_sim.scene import OBJECTS
+from jepa_sim.scene import BOX, OBJECTS
 
 Vector = NDArray[np.float64]
 
@@ -240,6 +240,19 @@ def step_toward(target: ArrayLike, state: Vector, longest: float) -> Vector:
     way = np.subtract(target, state[:3])
     action[:3] = way * min(1.0, longest / max(float(np.linalg.norm(way)), 1e-6))
     return action
+
+
+def turn_to_faces(environment: TableEnvironment) -> float:
+    """By which angle about the vertical, rad, the hand has to turn so that its fingers meet two faces of the box.
+
+    The smaller one of the two ways: within 45 degrees.
+    """
+    axes = Rotation.from_quat(environment.simulation.object_state(BOX).orientation).as_matrix()
+    # Any edge that lies flat will do; the box may stand on any face.
+    edge = axes[:, int(np.argmin(np.abs(axes[2])))]
+    angle = np.arctan2(edge[1], edge[0]) - environment.state()[5]
+    quarter = np.pi / 2
+    return float((angle + quarter / 2) % quarter - quarter / 2)
 
 
 def tilt(state: Vector) -> Vector:
