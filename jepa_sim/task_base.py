@@ -63,6 +63,27 @@ class StepBudgets:
 
 
 @dataclass(frozen=True)
+class StepChanges:
+    """Budgets that differ from those of a protocol; see `StepBudgets`. None keeps the protocol's."""
+
+    reach: int | None = None
+    hover: int | None = None
+    approached: int | None = None
+    descended: int | None = None
+    grasped: int | None = None
+    lifted: int | None = None
+    carried: int | None = None
+    nearby: int | None = None
+    lowered: int | None = None
+    released: int | None = None
+
+    @property
+    def given(self) -> dict[str, int]:
+        """What differs, by stage."""
+        return {name: steps for name, steps in vars(self).items() if steps is not None}
+
+
+@dataclass(frozen=True)
 class NearStart:
     """Where the open hand begins that has its object near: a place drawn above it, the rotation as the scene's seed says.
 

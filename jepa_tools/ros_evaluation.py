@@ -28,12 +28,13 @@ def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
         ValueError: a task that the nodes cannot begin.
     """
     check_runs_through_nodes(config.task)
-    task, results, model = make_task(config.task, config.task_config), [], ""
+    setting, planned = config.task_config(config.task), config.planning.plans_gripper
+    task, results, model = make_task(config.task, setting), [], ""
     with _running_table(config) as table, TableEnvironment() as environment:
         baselines = Evaluator(config, config.task, environment, planned=False)
         for index in tqdm(range(config.episodes), desc=f"{config.task} through the nodes"):
             episode = prepare_episode(task, environment, config.seed, index)
-            run = run_task(table.operator, episode, config.task_config, config.timeout)
+            run = run_task(table.operator, episode, setting, config.timeout, planned_gripper=planned)
             model = run.pursuit.model or model
             if not run.succeeded:
                 tqdm.write(f"episode {index}: {run.failure}; the planner {run.pursuit.outcome}: {run.pursuit.reason}")

@@ -13,6 +13,7 @@ from typing import cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_world_model.energy import METRIC_DISTANCES
 from jepa_world_model.latent_store import LatentStore, StoredLatent, UnknownStampError
 from jepa_world_model.model_card import Distance
 from jepa_world_model.poses import integrate
@@ -195,7 +196,7 @@ class ActionScorer:
     def _distance(self, name: str) -> Distance:
         if name and name not in get_args(Distance):
             raise MalformedRequestError(f"distance: expected {', '.join(get_args(Distance))} or nothing, got {name!r}")
-        if name == "metric" and self.model.metric is None:
+        if name in METRIC_DISTANCES and self.model.metric is None:
             raise MalformedRequestError(f"distance: {self.model.card.name} holds no metric; ask for l1, l2 or cosine")
         return cast(Distance, name) if name else self.model.card.distance
 
