@@ -38,6 +38,9 @@ _NEAR_START = 3
 # Inverse kinematics is this exact where the arm really reaches, m.
 _REACHED = 2e-3
 
+GRASPED = "grasped"
+"""The goal at which the fingers have closed on the object, on the table."""
+
 NEVER_GRASPED, DROPPED, NOT_LIFTED = "never grasped the object", "lost the object", "lifted it too little"
 TOO_FAR, NOT_RELEASED, NOT_AT_REST = "the object ended too far away", "did not let go", "the object still moves"
 
@@ -160,7 +163,7 @@ class GraspTask(ObjectTask):
         return is_lifted() and self._stand_still(environment, is_lifted)
 
     def _ends_on_table(self, episode: TaskEpisode) -> bool:
-        return episode.final.name == "grasped"
+        return episode.final.name == GRASPED
 
     def _lift(self, environment: TableEnvironment) -> None:
         """Lifts the hand straight up, as the expert does; an arm that does not get there is judged where it is."""
