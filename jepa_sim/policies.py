@@ -38,6 +38,8 @@ class PolicyConfig:
         position_noise: standard deviation of the noise on steps toward targets.
         wander_step, wander_yaw: standard deviation of the changes of a wandering tool's velocity.
         tilt_noise: standard deviation of roll and pitch per step.
+        align_share: how often an episode that picks the box turns the hand to its faces first.
+        turn: largest turn to them per step; noise comes on top.
         upright_share: share of the tilt away from pointing down that is undone per step; half as much of the yaw.
     """
 
@@ -49,6 +51,8 @@ class PolicyConfig:
     wander_step: float = 0.03
     wander_yaw: float = 0.06
     tilt_noise: float = 0.02
+    align_share: float = 0.7
+    turn: float = 0.3
     upright_share: float = 0.3
 
 
@@ -99,6 +103,8 @@ class MixedPolicy:
         self._velocity, self._yaw_rate = np.zeros(3), 0.0
         self._target: Vector | None = None
         self.phase, self._waited = Phase.HOVER, 0
+        picks_box = self.behaviour is Behaviour.PICK and self._object == BOX
+        self.aligns = picks_box and bool(generator.random() < config.align_share)
 
     def act(self) -> Vector:
         """The next action [7] for the present state of the environment."""
@@ -157,6 +163,8 @@ class MixedPolicy:
             Phase.RELEASE: self._release,
         }
         action = steps[self.phase](state)
+        if self.aligns and self.phase in (Phase.HOVER, Phase.DESCEND):
+            action[5] += np.clip(turn_to_faces(self._environment), -self._config.turn, self._config.turn)
         if self.phase in (Phase.HOVER, Phase.CARRY):
             action[:3] += self._generator.normal(0.0, self._config.position_noise, 3)
             action[5] += self._generator.normal(0.0, 0.04)
@@ -229,7 +237,9 @@ class MixedPolicy:
 
     def _keep_upright(self, action: Vector, state: Vector) -> Vector:
         config = self._config
-        action[3:6] -= config.upright_share * tilt(state) * (1.0, 1.0, 0.5)
+        turned = self.aligns and self.behaviour is Behaviour.PICK
+        undone = (1.0, 1.0, 0.0 if turned else 0.5)
+        action[3:6] -= config.upright_share * tilt(state) * undone
         action[3:5] += self._generator.normal(0.0, config.tilt_noise, 2)
         return action
 

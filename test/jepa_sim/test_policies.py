@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jepa_sim.environment import TableEnvironment
-from jepa_sim.policies import Behaviour, MixedPolicy, PolicyConfig, step_toward, tilt
+from jepa_sim.policies import Behaviour, MixedPolicy, Phase, PolicyConfig, step_toward, tilt, turn_to_faces
 from jepa_sim.reset import POINTING_DOWN
 
 PICK_ONLY = PolicyConfig(wander_share=0.0, target_share=0.0, pick_share=1.0)
@@ -63,3 +63,32 @@ def test_tilt_is_zero_when_the_gripper_points_down():
     state = np.zeros(7)
     state[3:6] = POINTING_DOWN.as_euler("xyz")
     assert np.allclose(tilt(state), 0.0)
+
+
+def test_a_box_is_mostly_picked_by_its_faces(environment: TableEnvironment):
+    always = PolicyConfig(wander_share=0.0, target_share=0.0, pick_share=1.0, align_share=1.0)
+    angles = []
+    for seed in range(12):
+        environment.reset(seed)
+        policy = MixedPolicy(environment, np.random.default_rng((seed, 1)), always)
+        if not policy.aligns:
+            continue
+        for _ in range(24):
+            environment.step(policy.act())
+            if policy.phase is Phase.CLOSE:
+                angles.append(abs(turn_to_faces(environment)))
+                break
+    assert len(angles) >= 3
+    assert float(np.median(angles)) < 0.1, "within 6 degrees, where chance gives 22"
+
+
+@pytest.mark.parametrize("quarter", range(4))
+def test_the_faces_of_a_box_are_a_quarter_turn_apart(environment: TableEnvironment, quarter: int):
+    environment.reset(0)
+    yaw = environment.state()[5]
+    environment.simulation.place_object("box", (0.5, 0.0), yaw + 0.3 + quarter * np.pi / 2)
+    environment.simulation.refresh()
+    assert turn_to_faces(environment) == pytest.approx(0.3, abs=1e-6)
+    environment.simulation.place_object("box", (0.5, 0.0), yaw - 0.6 + quarter * np.pi / 2)
+    environment.simulation.refresh()
+    assert turn_to_faces(environment) == pytest.approx(-0.6, abs=1e-6)
