@@ -294,7 +294,11 @@ class GraspParameters:
         _GRIPPER.close_change, "Planned change of closedness that closes it", minimum=0.01, maximum=1.0, live=True
     )
     open_change: float = parameter(
-        _GRIPPER.open_change, "Planned change of closedness, downward, that opens it", minimum=0.01, maximum=1.0, live=True
+        _GRIPPER.open_change,
+        "Planned change of closedness, downward, that opens it",
+        minimum=0.01,
+        maximum=1.0,
+        live=True,
     )
     near: float = parameter(
         _GRIPPER.near, "Longest planned translation with which it moves, m", minimum=0.001, maximum=1.0, live=True

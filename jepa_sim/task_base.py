@@ -85,7 +85,7 @@ class StepChanges:
 
 @dataclass(frozen=True)
 class NearStart:
-    """Where the open hand begins that has its object near: a place drawn above it, the rotation as the scene's seed says.
+    """Where the open hand begins that has its object near: above it; its rotation is the scene's.
 
     Attributes:
         lowest, highest: height of the tool above where it would grasp, m.

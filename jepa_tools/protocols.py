@@ -7,9 +7,9 @@
 | `published-long` | the same                                     | planned              | near the object       |
 | `one-goal`       | the last one alone                           | planned              | anywhere              |
 
-`published` follows the V-JEPA 2 paper (section 4.2): pick-and-place gets three pictures, of the object grasped, near its place and
-at its place, for 4, 10 and 4 steps; grasp and reach-with-object get one. The paper names no distances for its starts;
-those here are `NearStart`'s.
+`published` follows the V-JEPA 2 paper (section 4.2): pick-and-place gets three pictures, of the object held, near its
+place and at its place, for 4, 10 and 4 steps; grasp and reach-with-object get one. The paper names no distances for its
+starts and no steps for a grasp; those here are ours.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from jepa_sim.tasks import NearStart, StepBudgets, StepChanges, TaskConfig
 
 ProtocolName = Literal["assisted", "published", "published-long", "one-goal"]
 PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
+
+
+_NO_CHANGES = StepChanges()
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Protocol:
     align: bool = False
     max_yaw: float = 0.0
 
-    def task_config(self, task: str, changes: StepChanges = StepChanges()) -> TaskConfig:
+    def task_config(self, task: str, changes: StepChanges = _NO_CHANGES) -> TaskConfig:
         """How `task` is set, with budgets changed as asked for."""
         steps = self.grasp_steps if task.startswith("grasp") else self.steps
         return TaskConfig(
@@ -99,7 +102,7 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         _published("published-long", 12, 12, 8, grasp_alone=12),
         Protocol(
             name="one-goal",
-            help="the final picture alone, with twice the steps that the expert needs; gripper planned; starts anywhere",
+            help="the last picture alone, with twice the steps that the expert needs; gripper planned; starts anywhere",
             steps=StepBudgets(),
             grasp_steps=StepBudgets(),
             gripper="planned",

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from jepa_world_model.model_card import Distance
 
-
 METRIC_DISTANCES = ("metric", "metric_gripper")
 
 

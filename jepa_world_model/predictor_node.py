@@ -54,7 +54,10 @@ class PredictorParameters:
         (), "Part of the picture that energies look at: left, top, right, bottom as shares of it; empty: all"
     )
     gripper_weight: float = parameter(
-        0.0, "Metres that a full stroke counts where the gripper is planned; 0: the model card's", minimum=0.0, maximum=1.0
+        0.0,
+        "Metres that a full stroke counts where the gripper is planned; 0: the model card's",
+        minimum=0.0,
+        maximum=1.0,
     )
     latents_kept: int = parameter(32, "Camera latents that requests can name", minimum=1, maximum=4096)
     goals_kept: int = parameter(32, "Goal latents that requests can name", minimum=1, maximum=4096)

@@ -20,7 +20,7 @@ def think(gripper: PlannedGripper, closedness: float, change: float, length: flo
     return gripper.decide(plan(change, length))
 
 
-def holding(config: GripperConfig = GripperConfig()) -> PlannedGripper:
+def holding(config: GripperConfig) -> PlannedGripper:
     """A gripper that has closed on a cup, whose wall stopped it at 0.3."""
     gripper = PlannedGripper(config)
     assert think(gripper, 0.0, 0.3)
@@ -77,7 +77,7 @@ def test_it_lets_go_of_nothing_on_the_way() -> None:
 
 
 def test_fingers_stay_shut_on_a_cup_while_pictures_show_them_as_they_are() -> None:
-    gripper = holding()
+    gripper = holding(GripperConfig())
     assert not any(think(gripper, 0.3, change) for change in (0.1, -0.1, 0.05, -0.12, 0.2, 0.3))
     assert gripper.command == 1.0
 
@@ -125,7 +125,7 @@ def test_a_command_that_changes_nothing_is_none() -> None:
 
 
 def test_a_new_sub_goal_keeps_the_grasp_and_a_new_goal_forgets_the_command() -> None:
-    gripper = holding()
+    gripper = holding(GripperConfig())
     think(gripper, 0.3, change=0.0)
     assert gripper.settled
     gripper.begin_sub_goal()
@@ -136,7 +136,14 @@ def test_a_new_sub_goal_keeps_the_grasp_and_a_new_goal_forgets_the_command() -> 
 
 @pytest.mark.parametrize(
     "values",
-    [{"close_change": 0.0}, {"open_change": 1.5}, {"near": 0.0}, {"open_plans": 0}, {"rest_steps": 1}, {"dwell_steps": -1}],
+    [
+        {"close_change": 0.0},
+        {"open_change": 1.5},
+        {"near": 0.0},
+        {"open_plans": 0},
+        {"rest_steps": 1},
+        {"dwell_steps": -1},
+    ],
 )
 def test_senseless_settings_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):

@@ -90,6 +90,9 @@ def test_the_arm_rests_while_the_gripper_closes() -> None:
     assert [float(np.abs(action.values[:6]).max()) > 0 for action in actions] == [False, False, True]
 
 
+AWAY = np.array([0.1, 0, 0])
+
+
 class GraspCost(DistanceCost):
     """A perfect world model of a hand that should be somewhere with its fingers at some closedness."""
 
@@ -107,7 +110,7 @@ class GraspCost(DistanceCost):
 
 def grasp_and_carry(steps: int = 30) -> tuple[list, np.ndarray]:
     """Steps toward a grasp 7 cm below and a place 10 cm away, with a cup that stops the fingers at 0.3."""
-    below, away = HOME[:3] - (0, 0, 0.07), HOME[:3] + (0.1, 0, 0)
+    below, away = HOME[:3] - np.array([0, 0, 0.07]), HOME[:3] + AWAY
     sub_goals = [SubGoal((below, 0.3)), SubGoal((away, 0.3)), SubGoal((away, 0.0))]
     sequence = GoalSequence(sub_goals, GoalConfig(tolerance=0.02, plateau_steps=0, max_steps=12))
     config = MpcConfig(plan_seconds=0, longest_step_holding=0.04)
@@ -137,7 +140,7 @@ def test_a_planned_gripper_closes_at_the_object_holds_it_on_the_way_and_opens_at
     carried = [action for action in pursued if action.progress.sub_goal == 1]
     assert {action.closedness for action in carried} == {1.0}
     assert max(float(np.linalg.norm(action.values[:3])) for action in carried) <= 0.04 + 1e-9
-    np.testing.assert_allclose(state[:3], HOME[:3] + (0.1, 0, 0), atol=0.02)
+    np.testing.assert_allclose(state[:3], HOME[:3] + AWAY, atol=0.02)
 
 
 def test_the_arm_rests_while_a_planned_gripper_moves() -> None:
