@@ -1,4 +1,4 @@
-"""When fingers open and close: by a sub-goal's schedule, or decided from plans."""
+"""When fingers open and close: by a sub-goal's schedule, or decided by the planner."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-
-from jepa_planner.solvers.base import GRIPPER, TRANSLATION, Array
+import numpy.typing as npt
 
 GripperMode = Literal["scheduled", "planned"]
 """Who moves the gripper: the goals, each of which brings a command, or the planner, from pictures alone."""
@@ -18,19 +17,20 @@ FINGERS_AT_REST = 0.02
 """Fingers whose closedness changes by less than this in a step have come to rest."""
 FULLY_SHUT = 0.95
 """Fingers that stop before this closedness hold something."""
-PLANNED_CHANGE = 0.75
-"""Range of planned changes of the closedness per action, as published."""
 
 
 @dataclass(frozen=True)
 class GripperConfig:
-    """When a planned gripper moves. Closedness runs from 0 (open) to 1 (closed).
+    """Who moves the gripper, and when a planned one moves. Closedness runs from 0 (open) to 1 (closed).
 
     Fingers that hold a cup stand at 0.3: the closedness that a picture of a grasp asks for commands neither "open" nor
     "closed". What tells is the planned change: the fingers in the goal picture are further closed, or further open,
     than now. They then close or open whole.
 
+    mode: "planned", or "scheduled" for goals that bring commands along; one that brings none leaves the gripper.
     close_change, open_change: planned changes of the closedness, beyond which it closes or opens.
+    least_gain: where the model cannot tell the change from the pictures and candidates are weighed by energy: share of
+        it that a change has to save beside leaving the fingers as they are.
     near: longest planned translation, m, with which the gripper moves: an arm that still has a way to go has no object
         between its fingers yet.
     open_plans: plans in a row that have to ask for it before fingers let go of what they hold.
@@ -38,8 +38,10 @@ class GripperConfig:
     dwell_steps: steps between two changes of mind.
     """
 
-    close_change: float = 0.15
-    open_change: float = 0.18
+    mode: GripperMode = "scheduled"
+    close_change: float = 0.06
+    open_change: float = 0.08
+    least_gain: float = 0.15
     near: float = 0.03
     open_plans: int = 2
     rest_steps: int = 3
@@ -50,6 +52,10 @@ class GripperConfig:
             raise ValueError(
                 f"close_change and open_change must lie in (0, 1], got {self.close_change} and {self.open_change}"
             )
+        if self.mode not in GRIPPER_MODES:
+            raise ValueError(f"mode must be one of {', '.join(GRIPPER_MODES)}, got {self.mode!r}")
+        if not 0 <= self.least_gain < 1:
+            raise ValueError(f"least_gain must lie in [0, 1), got {self.least_gain}")
         if not self.near > 0:
             raise ValueError(f"near must be positive, got {self.near}")
         if self.open_plans < 1 or self.rest_steps < 2 or self.dwell_steps < 0:
@@ -86,7 +92,8 @@ class HeldFingers:
 class PlannedGripper:
     """Decides from plans when the fingers open and close, and when the arm rests meanwhile. Not thread-safe.
 
-    Each step `observe` is told where the fingers are; unless `moves`, a plan is made, and `decide` takes it in.
+    Each step `observe` is told where the fingers are; unless `moves`, a plan is made, and `decide` takes in how much
+    further closed the fingers should be. A model that does not tell is asked for the energies of several `changes`.
     """
 
     def __init__(self, config: GripperConfig) -> None:
@@ -125,8 +132,8 @@ class PlannedGripper:
 
     @property
     def holds(self) -> bool:
-        """Whether the fingers were told to close and were stopped before they were shut."""
-        return self._command == CLOSED and self._closedness < FULLY_SHUT
+        """Whether there is something between the fingers: neither open nor shut, and not because they were opened."""
+        return self._command != OPEN and 1 - FULLY_SHUT < self._closedness < FULLY_SHUT
 
     def observe(self, closedness: float) -> None:
         """A new step, with the fingers at ``closedness``."""
@@ -142,19 +149,30 @@ class PlannedGripper:
         """The arm rests in this step."""
         self._rested += 1
 
-    def decide(self, action: Array) -> bool:
-        """Take in the first ``action`` [7] of a plan; whether the fingers begin to move, so that the arm rests."""
+    def changes(self) -> npt.NDArray[np.float64]:
+        """Changes of the closedness [K] to weigh against each other; the first leaves the fingers as they are.
+
+        Fingers that hold something get no further closed.
+        """
+        targets = np.linspace(OPEN, self._closedness if self.holds else CLOSED, _TARGETS)
+        return np.concatenate([[0.0], targets - self._closedness])
+
+    def decide(self, change: float, length: float) -> bool:
+        """Take in the ``change`` of the closedness that the goal asks for, with a planned step of ``length``, m.
+
+        Returns whether the fingers begin to move.
+        """
         self._rested = self._config.rest_steps
-        wanted = self._wanted(float(action[GRIPPER]))
+        wanted = self._wanted(change)
         self._open_plans = self._open_plans + 1 if wanted == OPEN else 0
         self._settled = wanted is None
-        if wanted is None or not self._may_change(wanted, float(np.linalg.norm(action[TRANSLATION]))):
+        if wanted is None or not self._may_change(wanted, length):
             return False
         self._command, self._steps_since_change, self._rested = wanted, 0, 0
         return True
 
     def _wanted(self, change: float) -> float | None:
-        """The command that a planned ``change`` asks for; None where it is in force, or where the fingers are."""
+        """The command that a ``change`` asks for; None where it is in force, or where the fingers are."""
         if change > self._config.close_change and self._command != CLOSED and self._closedness < FULLY_SHUT:
             return CLOSED
         if change < -self._config.open_change and self._command != OPEN and self._closedness > 1 - FULLY_SHUT:
@@ -166,5 +184,7 @@ class PlannedGripper:
         return convinced and length < self._config.near and self._steps_since_change > self._config.dwell_steps
 
 
+# Places of the fingers that a plan is weighed with.
+_TARGETS = 11
 # Of a command that was just given nothing is seen yet at the next look.
 _LEAST_REST = 2

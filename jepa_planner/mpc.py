@@ -59,7 +59,7 @@ class MpcConfig:
         fast; 0 makes no difference.
     camera_rotation: rotation from the model's action axes to the base frame, nine numbers row by row, for a camera that
         stands elsewhere than in the training data (see `jepa_planner.camera_calibration`). Empty: none.
-    gripper: when a planned gripper moves; a sub-goal's own gripper command is taken as it is.
+    gripper: who moves it, and when; a sub-goal's own gripper command is taken as it is.
     """
 
     plan_seconds: float = 0.2
@@ -177,8 +177,8 @@ class Mpc(Generic[ObservationT, GoalT]):
         """A step toward a sub-goal that brings no command of its own: the gripper stays, or the plan moves it."""
         gripper, plan = self._gripper, None
         if not gripper.moves:
-            plan = self._plan(bound, None, assessment.energy)
-            if not self._decides(plan):
+            plan = self._plan(bound, None if self._searches_gripper else 0.0, assessment.energy)
+            if not self._decides(plan, bound, assessment.gripper_change):
                 return self._act(plan, state, gripper.command, assessment, progress)
         gripper.rest()
         return self._move_gripper(gripper.command, state, assessment, progress, plan)
@@ -202,9 +202,7 @@ class Mpc(Generic[ObservationT, GoalT]):
 
     def _plan(self, cost: Cost, gripper_change: float | None, energy: float) -> Plan:
         scale = np.abs(self._solver.bounds.high)
-        if self._config.camera_rotation:
-            cost = in_base_axes(cost, np.reshape(self._config.camera_rotation, (3, 3)))
-        priced = add_effort(cost, self._config.effort_weight, scale)
+        priced = add_effort(self._in_base_axes(cost), self._config.effort_weight, scale)
         if gripper_change is not None:
             priced = hold_gripper(priced, gripper_change)
         units = self._search_units(energy)
@@ -252,15 +250,39 @@ class Mpc(Generic[ObservationT, GoalT]):
 
     @property
     def _plans_gripper(self) -> bool:
+        return self._config.gripper.mode == "planned"
+
+    @property
+    def _searches_gripper(self) -> bool:
         bounds = self._solver.bounds
         return bounds.low[GRIPPER] < bounds.high[GRIPPER]
 
-    def _decides(self, plan: Plan) -> bool:
+    def _decides(self, plan: Plan, cost: Cost, seen_change: float) -> bool:
         """Whether a planned gripper begins to move with ``plan``; the arm then plans anew when it has moved."""
-        if not self._plans_gripper or not self._gripper.decide(plan.actions[0]):
+        if not self._plans_gripper:
+            return False
+        length = float(np.linalg.norm(plan.actions[0, TRANSLATION]))
+        change = seen_change if np.isfinite(seen_change) else self._weigh_grips(plan, cost)
+        if not self._gripper.decide(change, length):
             return False
         self._warm_start = None
         return True
+
+    def _weigh_grips(self, plan: Plan, cost: Cost) -> float:
+        """The best change of the closedness in the first step of ``plan``; 0 where it gains too little."""
+        changes = self._gripper.changes()
+        candidates = np.repeat(plan.actions[None], len(changes), axis=0)
+        candidates[..., GRIPPER] = 0.0
+        candidates[:, 0, GRIPPER] = changes
+        energies = np.asarray(self._in_base_axes(cost)(candidates.astype(np.float32)))
+        best = int(np.argmin(energies))
+        gain = 1 - energies[best] / max(energies[0], 1e-12)
+        return float(changes[best]) if gain >= self._config.gripper.least_gain else 0.0
+
+    def _in_base_axes(self, cost: Cost) -> Cost:
+        """``cost`` for actions in the base frame, whatever the camera's."""
+        rotation = self._config.camera_rotation
+        return in_base_axes(cost, np.reshape(rotation, (3, 3))) if rotation else cost
 
     def _move_gripper(
         self,

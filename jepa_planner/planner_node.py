@@ -146,7 +146,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         return ServiceCosts(client, config, lambda goal: self._events.put(lambda: self._goals.show_again(goal)))
 
     def _make_mpc(self, parameters: PlannerParameters) -> Mpc[LatentStamps, int]:
-        solver = make_solver(parameters.solver_config(self._card))
+        solver = make_solver(parameters.solver.solver_config(self._card))
         config = replace(parameters.mpc_config(self._card), camera_rotation=self._camera.rotation)
         return Mpc(config, solver, self._keep_iteration)
 

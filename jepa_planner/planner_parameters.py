@@ -14,7 +14,7 @@ from jepa_planner.calibration_run import CalibrationConfig
 from jepa_planner.camera_calibration import CalibrationRequirements
 from jepa_planner.control_loop import ControlLoopConfig
 from jepa_planner.goals import GoalConfig
-from jepa_planner.gripper import GRIPPER_MODES, PLANNED_CHANGE, GripperConfig
+from jepa_planner.gripper import GRIPPER_MODES, GripperConfig
 from jepa_planner.limits import Envelope, JointLimits, fer_limits, fr3_limits
 from jepa_planner.mpc import MpcConfig
 from jepa_planner.safety import Box, SafetyConfig, boxes_from_numbers
@@ -187,7 +187,11 @@ class SolverParameters:
         live=True,
     )  # fmt: skip
     max_gripper: float = parameter(
-        PLANNED_CHANGE, "Largest change of closedness, where it is planned", minimum=0.01, maximum=1.0, live=True
+        0.0,
+        "Largest change of closedness in candidates; 0: plans are made with the fingers as they are" + _NEXT_GOAL,
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
     )
     seed: int = parameter(0, "Seed of the search", minimum=0)
     distance: str = parameter(
@@ -199,7 +203,7 @@ class SolverParameters:
     plan_seconds: float = parameter(0.18, "Time for one plan, s; 0: as long as it takes", minimum=0.0, live=True)
     score_timeout: float = parameter(2.0, "Longest wait for the predictor, s", minimum=0.05, maximum=120.0)
 
-    def solver_config(self, card: ModelCard, plans_gripper: bool = False) -> SolverConfig:
+    def solver_config(self, card: ModelCard) -> SolverConfig:
         """The library's configuration of the search."""
         return SolverConfig(
             solver=self.name,  # type: ignore[arg-type] # among the choices
@@ -216,7 +220,7 @@ class SolverParameters:
             max_step=self.max_step or card.max_step_m,
             max_rotation=self.max_rotation,
             max_yaw=self.max_yaw,
-            max_gripper=self.max_gripper if plans_gripper else 0.0,
+            max_gripper=self.max_gripper,
             seed=self.seed,
         )
 
@@ -285,19 +289,30 @@ _GRIPPER = GripperConfig()
 class GraspParameters:
     """Who moves the gripper, and when a planned one closes and opens."""
 
-    gripper: str = parameter(
-        "scheduled",
+    mode: str = parameter(
+        _GRIPPER.mode,
         "Who moves the gripper where a goal brings no command for it: nobody (scheduled), or the planner",
         choices=GRIPPER_MODES,
     )
     close_change: float = parameter(
-        _GRIPPER.close_change, "Planned change of closedness that closes it", minimum=0.01, maximum=1.0, live=True
+        _GRIPPER.close_change,
+        "By how much the fingers of the goal picture are further closed, beyond which it closes",
+        minimum=0.01,
+        maximum=1.0,
+        live=True,
     )
     open_change: float = parameter(
         _GRIPPER.open_change,
-        "Planned change of closedness, downward, that opens it",
+        "By how much they are further open, beyond which it opens",
         minimum=0.01,
         maximum=1.0,
+        live=True,
+    )
+    least_gain: float = parameter(
+        _GRIPPER.least_gain,
+        "Share of the energy that this has to save, where the model cannot tell it from the pictures",
+        minimum=0.0,
+        maximum=0.99,
         live=True,
     )
     near: float = parameter(
@@ -316,11 +331,13 @@ class GraspParameters:
     @property
     def planned(self) -> bool:
         """Whether the planner moves the gripper."""
-        return self.gripper == "planned"
+        return self.mode == "planned"
 
     def config(self) -> GripperConfig:
         """The library's configuration."""
         return GripperConfig(
+            mode=self.mode,  # type: ignore[arg-type] # among the choices
+            least_gain=self.least_gain,
             close_change=self.close_change,
             open_change=self.open_change,
             near=self.near,
@@ -384,10 +401,6 @@ class PlannerParameters:
             give_up_seconds=self.goal.give_up_seconds,
             dry_run=self.dry_run,
         )
-
-    def solver_config(self, card: ModelCard) -> SolverConfig:
-        """How actions are searched for with the model of ``card``."""
-        return self.solver.solver_config(card, self.grasp.planned)
 
     def distance(self, card: ModelCard) -> str:
         """By which distance the predictor is asked for energies."""

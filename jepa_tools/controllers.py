@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_planner.goals import GoalConfig, GoalSequence, Outcome, SubGoal
-from jepa_planner.gripper import PLANNED_CHANGE, GripperMode
+from jepa_planner.gripper import GripperMode
 from jepa_planner.mpc import Action, Mpc, MpcConfig
 from jepa_planner.solvers.base import GRIPPER
 from jepa_planner.solvers.factory import SolverConfig, make_solver
@@ -140,7 +140,7 @@ class ControlConfig:
     @property
     def plans_gripper(self) -> bool:
         """Whether the planner moves the gripper."""
-        return self.gripper == "planned"
+        return (self.gripper or self.mpc.gripper.mode) == "planned"
 
     def for_protocol(self, protocol: Protocol) -> ControlConfig:
         """The same with what is left to the protocol filled in."""
@@ -151,10 +151,12 @@ class ControlConfig:
         """The same with the values that are left to the model card filled in."""
         max_yaw = self.solver.max_yaw if self.max_yaw is None else self.max_yaw
         solver = replace(self.solver, max_step=self.solver.max_step or card.max_step_m, max_yaw=max_yaw)
-        if self.plans_gripper:
-            solver = replace(solver, max_gripper=solver.max_gripper or PLANNED_CHANGE)
         goals = replace(self.goals, tolerance=self.goals.tolerance or card.reach_energy or 0.0)
-        mpc = replace(self.mpc, energy_per_meter=self.mpc.energy_per_meter or card.energy_per_meter or 0.0)
+        mpc = replace(
+            self.mpc,
+            energy_per_meter=self.mpc.energy_per_meter or card.energy_per_meter or 0.0,
+            gripper=replace(self.mpc.gripper, mode=self.gripper or self.mpc.gripper.mode),
+        )
         return replace(self, solver=solver, mpc=mpc, goals=goals)
 
 

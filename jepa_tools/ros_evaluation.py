@@ -61,7 +61,7 @@ def _write_parameters(config: SimEvalConfig, path: Path) -> Path:
     """The nodes' parameters in `path`: those of the simulated table, and what the protocol says of the gripper."""
     values = yaml.safe_load(find_resource("config", DEPLOYMENTS["sim"].parameters).read_text(encoding="utf-8"))
     planning, planner = config.planning, values["/**/planner"]["ros__parameters"]
-    planner.setdefault("grasp", {})["gripper"] = planning.gripper
+    planner.setdefault("grasp", {})["mode"] = planning.gripper
     planner["solver"]["max_yaw"] = planning.max_yaw
     values["/**/predictor"]["ros__parameters"]["gripper_weight"] = planning.gripper_weight
     path.write_text(yaml.safe_dump(values), encoding="utf-8")

@@ -216,6 +216,16 @@ class WorldModel:
         metric[-1] *= self.card.planned_gripper_weight_m / self.card.gripper_weight_m
         return metric
 
+    def gripper_change(self, latent: Array, goal: Array) -> float:
+        """How much further closed (-1..1) the fingers are in ``goal`` than in ``latent``, both ``[tokens, dim]``.
+
+        Read off the metric's last row; NaN where the checkpoint holds no metric.
+        """
+        if self.metric is None:
+            return float("nan")
+        difference = (self._latent(goal) - self._latent(latent)).flatten()
+        return float(self.metric[-1] @ difference) / self.card.gripper_weight_m
+
     def weighing_gripper(self, metres: float) -> WorldModel:
         """The same model, in whose distance "metric_gripper" a full stroke counts so many ``metres``; 0: as it does.
 

@@ -23,7 +23,7 @@ class SolverConfig:
     max_step: longest translation per action, m.
     max_rotation: rad per axis and action; 0 holds the rotation as published.
     max_yaw: rad about the vertical and action, where that is more than max_rotation: an upright hand that turns.
-    max_gripper: closedness per action; 0 leaves the gripper to the sub-goals.
+    max_gripper: closedness per action; 0 plans with the fingers as the sub-goal, or the gripper's rule, has them.
     The defaults are for a small model at 4 Hz on a CPU; `published_solver_config` has the paper's.
     """
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from jepa_planner.gripper import GripperConfig, HeldFingers, PlannedGripper
-
-
-def plan(change: float, length: float = 0.0) -> np.ndarray:
-    """A first action that goes so far, m, and changes the closedness by so much."""
-    return np.array([length, 0, 0, 0, 0, 0, change])
 
 
 def think(gripper: PlannedGripper, closedness: float, change: float, length: float = 0.0) -> bool:
     """One step in which a plan is made; whether the gripper begins to move."""
     gripper.observe(closedness)
     assert not gripper.moves
-    return gripper.decide(plan(change, length))
+    return gripper.decide(change, length)
 
 
 def holding(config: GripperConfig) -> PlannedGripper:
@@ -78,7 +72,7 @@ def test_it_lets_go_of_nothing_on_the_way() -> None:
 
 def test_fingers_stay_shut_on_a_cup_while_pictures_show_them_as_they_are() -> None:
     gripper = holding(GripperConfig())
-    assert not any(think(gripper, 0.3, change) for change in (0.1, -0.1, 0.05, -0.12, 0.2, 0.3))
+    assert not any(think(gripper, 0.3, change) for change in (0.1, -0.07, 0.05, -0.03, 0.2, 0.3))
     assert gripper.command == 1.0
 
 
@@ -112,7 +106,7 @@ def test_it_waits_between_two_changes_of_mind() -> None:
     for closedness in (1.0, 1.0):
         gripper.rest()
         gripper.observe(closedness)
-    decided = [gripper.decide(plan(-0.5))]
+    decided = [gripper.decide(-0.5, 0.0)]
     decided += [think(gripper, 1.0, change=-0.5) for _ in range(3)]
     assert decided == [False, False, False, True], "four steps lie between"
 
@@ -132,6 +126,14 @@ def test_a_new_sub_goal_keeps_the_grasp_and_a_new_goal_forgets_the_command() -> 
     assert gripper.command == 1.0 and not gripper.settled
     gripper.reset()
     assert gripper.command is None and not gripper.moves
+
+
+def test_what_to_weigh_begins_with_the_fingers_as_they_are_and_squeezes_nothing_that_is_held() -> None:
+    changes = holding(GripperConfig()).changes()
+    assert changes[0] == 0.0 and changes.min() == pytest.approx(-0.3) and changes.max() == pytest.approx(0.0)
+    gripper = PlannedGripper(GripperConfig())
+    gripper.observe(0.0)
+    assert gripper.changes().max() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
