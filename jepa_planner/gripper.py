@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -24,26 +25,27 @@ class GripperConfig:
     """Who moves the gripper, and when a planned one moves. Closedness runs from 0 (open) to 1 (closed).
 
     Fingers that hold a cup stand at 0.3: the closedness that a picture of a grasp asks for commands neither "open" nor
-    "closed". What tells is the planned change: the fingers in the goal picture are further closed, or further open,
-    than now. They then close or open whole.
+    "closed". What tells is the change: the fingers in the goal picture are further closed, or further open, than now.
+    They then close or open whole. As latents tell it with noise, the mean over the last plans counts.
 
     mode: "planned", or "scheduled" for goals that bring commands along; one that brings none leaves the gripper.
-    close_change, open_change: planned changes of the closedness, beyond which it closes or opens.
+    close_change, open_change: changes of the closedness, beyond which it closes or opens.
     least_gain: where the model cannot tell the change from the pictures and candidates are weighed by energy: share of
         it that a change has to save beside leaving the fingers as they are.
     near: longest planned translation, m, with which the gripper moves: an arm that still has a way to go has no object
         between its fingers yet.
-    open_plans: plans in a row that have to ask for it before fingers let go of what they hold.
+    plans: so many of the last plans near the goal are averaged. Fingers let go of what they hold, and a goal counts as
+        reached, only after so many.
     rest_steps: the arm rests until the fingers have stopped, for two steps at least and this many at most.
     dwell_steps: steps between two changes of mind.
     """
 
     mode: GripperMode = "scheduled"
-    close_change: float = 0.06
-    open_change: float = 0.08
+    close_change: float = 0.08
+    open_change: float = 0.1
     least_gain: float = 0.15
     near: float = 0.03
-    open_plans: int = 2
+    plans: int = 2
     rest_steps: int = 3
     dwell_steps: int = 2
 
@@ -58,10 +60,10 @@ class GripperConfig:
             raise ValueError(f"least_gain must lie in [0, 1), got {self.least_gain}")
         if not self.near > 0:
             raise ValueError(f"near must be positive, got {self.near}")
-        if self.open_plans < 1 or self.rest_steps < 2 or self.dwell_steps < 0:
+        if self.plans < 1 or self.rest_steps < 2 or self.dwell_steps < 0:
             raise ValueError(
-                "open_plans must be at least 1, rest_steps at least 2 and dwell_steps at least 0, got "
-                f"{self.open_plans}, {self.rest_steps} and {self.dwell_steps}"
+                "plans must be at least 1, rest_steps at least 2 and dwell_steps at least 0, got "
+                f"{self.plans}, {self.rest_steps} and {self.dwell_steps}"
             )
 
 
@@ -98,6 +100,7 @@ class PlannedGripper:
 
     def __init__(self, config: GripperConfig) -> None:
         self._config = config
+        self._changes: deque[float] = deque(maxlen=config.plans)
         self.reset()
 
     def reset(self) -> None:
@@ -111,7 +114,7 @@ class PlannedGripper:
 
     def begin_sub_goal(self) -> None:
         """What plans toward the last sub-goal asked for counts no more; commands and moving fingers go on."""
-        self._open_plans = 0
+        self._changes.clear()
         self._settled = False
 
     @property
@@ -121,7 +124,7 @@ class PlannedGripper:
 
     @property
     def settled(self) -> bool:
-        """Whether the last plan toward the present sub-goal left the fingers as they are."""
+        """Whether the last plans near the present sub-goal left the fingers as they are."""
         return self._settled
 
     @property
@@ -163,12 +166,16 @@ class PlannedGripper:
         Returns whether the fingers begin to move.
         """
         self._rested = self._config.rest_steps
-        wanted = self._wanted(change)
-        self._open_plans = self._open_plans + 1 if wanted == OPEN else 0
-        self._settled = wanted is None
-        if wanted is None or not self._may_change(wanted, length):
+        if length > _COUNTS * self._config.near:
+            return False
+        self._changes.append(change)
+        wanted, certain = self._wanted(float(np.mean(self._changes))), len(self._changes) == self._config.plans
+        self._settled = wanted is None and certain
+        hasty = wanted == OPEN and self.holds and not certain
+        if wanted is None or hasty or not self._may_move(length):
             return False
         self._command, self._steps_since_change, self._rested = wanted, 0, 0
+        self._changes.clear()
         return True
 
     def _wanted(self, change: float) -> float | None:
@@ -179,11 +186,12 @@ class PlannedGripper:
             return OPEN
         return None
 
-    def _may_change(self, wanted: float, length: float) -> bool:
-        convinced = wanted == CLOSED or self._open_plans >= self._config.open_plans or not self.holds
-        return convinced and length < self._config.near and self._steps_since_change > self._config.dwell_steps
+    def _may_move(self, length: float) -> bool:
+        return length < self._config.near and self._steps_since_change > self._config.dwell_steps
 
 
+# Plans count from this many times `near` on.
+_COUNTS = 2.0
 # Places of the fingers that a plan is weighed with.
 _TARGETS = 11
 # Of a command that was just given nothing is seen yet at the next look.

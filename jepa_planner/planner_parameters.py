@@ -318,8 +318,12 @@ class GraspParameters:
     near: float = parameter(
         _GRIPPER.near, "Longest planned translation with which it moves, m", minimum=0.001, maximum=1.0, live=True
     )
-    open_plans: int = parameter(
-        _GRIPPER.open_plans, "Plans in a row that let go of what is held", minimum=1, maximum=100, live=True
+    plans: int = parameter(
+        _GRIPPER.plans,
+        "So many of the last plans are averaged; after fewer, fingers let go of nothing, and no goal is reached",
+        minimum=1,
+        maximum=100,
+        live=True,
     )
     rest_steps: int = parameter(
         _GRIPPER.rest_steps, "Steps that the arm waits at most for moving fingers", minimum=2, maximum=100, live=True
@@ -341,7 +345,7 @@ class GraspParameters:
             close_change=self.close_change,
             open_change=self.open_change,
             near=self.near,
-            open_plans=self.open_plans,
+            plans=self.plans,
             rest_steps=self.rest_steps,
             dwell_steps=self.dwell_steps,
         )

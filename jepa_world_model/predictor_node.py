@@ -143,11 +143,12 @@ class PredictorNode(ManagedNode[PredictorParameters]):
             response.energies = scores.energies
             response.current_energy = scores.current_energy
             response.surprise = scores.surprise
+            response.gripper_change = scores.gripper_change
             response.seconds = scores.seconds
             self.health.succeeded(scores.seconds)
             self.health.measured("surprise", scores.surprise)
 
-        response.surprise = response.current_energy = float("nan")
+        response.surprise = response.current_energy = response.gripper_change = float("nan")
         await self._answer(response, score)
         return response
 

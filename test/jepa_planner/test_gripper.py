@@ -44,7 +44,7 @@ def test_fingers_in_a_picture_of_a_grasp_close_though_they_stand_at_three_tenths
 
 def test_small_changes_are_noise() -> None:
     gripper = PlannedGripper(GripperConfig(close_change=0.15, open_change=0.18))
-    assert not any(think(gripper, 0.5, change) for change in (0.14, -0.17, 0.1, -0.1))
+    assert not any(think(gripper, 0.5, change) for change in (0.14, -0.17, 0.1, -0.1, 0.2))
     assert gripper.command is None and gripper.settled
 
 
@@ -56,7 +56,7 @@ def test_it_does_not_close_on_the_way() -> None:
 
 
 def test_what_is_held_is_not_dropped_for_one_plan() -> None:
-    gripper = holding(GripperConfig(open_plans=2, dwell_steps=0))
+    gripper = holding(GripperConfig(plans=2, open_change=0.18, dwell_steps=0))
     assert not think(gripper, 0.3, change=-0.3)
     assert not think(gripper, 0.3, change=0.0)
     assert not think(gripper, 0.3, change=-0.3)
@@ -64,8 +64,17 @@ def test_what_is_held_is_not_dropped_for_one_plan() -> None:
     assert gripper.command == 0.0
 
 
+def test_nothing_is_settled_by_one_plan_or_from_afar() -> None:
+    gripper = PlannedGripper(GripperConfig(plans=2, near=0.03))
+    settled = []
+    for length in (0.2, 0.1, 0.05, 0.01):
+        think(gripper, 0.0, change=0.0, length=length)
+        settled.append(gripper.settled)
+    assert settled == [False, False, False, True]
+
+
 def test_it_lets_go_of_nothing_on_the_way() -> None:
-    gripper = holding(GripperConfig(open_plans=1, dwell_steps=0))
+    gripper = holding(GripperConfig(plans=1, dwell_steps=0))
     assert not think(gripper, 0.3, change=-0.3, length=0.04)
     assert gripper.command == 1.0
 
@@ -101,7 +110,7 @@ def test_the_arm_does_not_wait_for_ever_for_fingers_that_creep() -> None:
 
 
 def test_it_waits_between_two_changes_of_mind() -> None:
-    gripper = PlannedGripper(GripperConfig(dwell_steps=4, rest_steps=2, open_plans=1))
+    gripper = PlannedGripper(GripperConfig(dwell_steps=4, rest_steps=2, plans=1))
     assert think(gripper, 0.0, change=0.3)
     for closedness in (1.0, 1.0):
         gripper.rest()
@@ -120,7 +129,8 @@ def test_a_command_that_changes_nothing_is_none() -> None:
 
 def test_a_new_sub_goal_keeps_the_grasp_and_a_new_goal_forgets_the_command() -> None:
     gripper = holding(GripperConfig())
-    think(gripper, 0.3, change=0.0)
+    for _ in range(2):
+        think(gripper, 0.3, change=0.0)
     assert gripper.settled
     gripper.begin_sub_goal()
     assert gripper.command == 1.0 and not gripper.settled
@@ -142,7 +152,7 @@ def test_what_to_weigh_begins_with_the_fingers_as_they_are_and_squeezes_nothing_
         {"close_change": 0.0},
         {"open_change": 1.5},
         {"near": 0.0},
-        {"open_plans": 0},
+        {"plans": 0},
         {"rest_steps": 1},
         {"dwell_steps": -1},
     ],
