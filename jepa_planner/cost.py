@@ -24,10 +24,12 @@ class Assessment:
 
     energy: latent distance of now to the goal.
     surprise: latent distance of what was predicted for now to what came; NaN when unknown.
+    gripper_change: how much further closed (-1..1) the fingers are in the goal picture; NaN when the model cannot tell.
     """
 
     energy: float
     surprise: float = float("nan")
+    gripper_change: float = float("nan")
 
 
 class GoalCost(Cost, Protocol):

@@ -133,8 +133,11 @@ class GoalSequence(Generic[GoalT]):
         """Energy at every counted step, each against the sub-goal of its time."""
         return tuple(self._curve)
 
-    def observe(self, energy: float) -> Progress:
+    def observe(self, energy: float, settled: bool = True) -> Progress:
         """Take in the energy of now against the current sub-goal, before a step is planned.
+
+        A sub-goal is not reached before its gripper is ``settled``, however low the energy: a planned one may be about
+        to close.
 
         After a Progress with ``advanced`` the caller measures against the new sub-goal and observes again.
         Raises ValueError for an energy that is not finite.
@@ -144,7 +147,7 @@ class GoalSequence(Generic[GoalT]):
         if self._outcome is not Outcome.PURSUING:
             return self._progress()
         waits = len(self._energies) < self._gripper_steps()
-        reached = "" if waits else self._why_reached(energy)
+        reached = "" if waits or not settled else self._why_reached(energy)
         if reached:
             return self._finish_sub_goal(Outcome.REACHED, reached)
         if len(self._energies) >= self._budget():

@@ -22,7 +22,7 @@ from jepa_planner.cost import (
     with_gripper_change,
 )
 from jepa_planner.goals import GoalSequence, Outcome, Progress
-from jepa_planner.gripper import GripperConfig, GripperHysteresis, HeldFingers
+from jepa_planner.gripper import GripperConfig, HeldFingers, PlannedGripper
 from jepa_planner.solvers.base import (
     ACTION_DIM,
     GRIPPER,
@@ -38,6 +38,8 @@ from jepa_planner.solvers.icem import shift
 
 ObservationT = TypeVar("ObservationT")
 GoalT = TypeVar("GoalT")
+# Commanded closedness above which something may be held.
+_SHUT = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,11 @@ class MpcConfig:
     narrowest_search: least width of that search, m.
     longest_step: longest translation that one step carries out, m; the rest of a longer plan starts the next search.
         0 carries out all of it.
-    longest_step_holding: the same while a sub-goal commands the gripper shut, because what is held slips when it is
-        started fast; 0 makes no difference.
+    longest_step_holding: the same while the gripper is commanded shut, because what is held slips when it is started
+        fast; 0 makes no difference.
     camera_rotation: rotation from the model's action axes to the base frame, nine numbers row by row, for a camera that
         stands elsewhere than in the training data (see `jepa_planner.camera_calibration`). Empty: none.
-    gripper: hysteresis on a planned gripper; a sub-goal's own gripper command is taken as it is.
+    gripper: who moves it, and when; a sub-goal's own gripper command is taken as it is.
     """
 
     plan_seconds: float = 0.2
@@ -84,9 +86,9 @@ class MpcConfig:
                 f"be positive, got {lengths} and {self.narrowest_search}"
             )
 
-    def longest_step_at(self, held_gripper: float | None) -> float:
-        """Longest translation of one step, m, while the gripper is held at this closedness; infinity for any."""
-        holding = held_gripper is not None and held_gripper > self.gripper.close_above
+    def longest_step_at(self, closedness: float | None) -> float:
+        """Longest translation of one step, m, while the gripper is commanded to this closedness; infinity for any."""
+        holding = closedness is not None and closedness > _SHUT
         return (holding and self.longest_step_holding) or self.longest_step or np.inf
 
 
@@ -125,7 +127,7 @@ class Mpc(Generic[ObservationT, GoalT]):
         self._config = config
         self._solver = solver
         self._on_iteration = on_iteration
-        self._gripper = GripperHysteresis(config.gripper)
+        self._gripper = PlannedGripper(config.gripper)
         self._fingers = HeldFingers()
         self._warm_start: Array | None = None
 
@@ -135,6 +137,12 @@ class Mpc(Generic[ObservationT, GoalT]):
         self._gripper.reset()
         self._fingers.reset()
         self._solver.reset(seed)
+
+    def _begin_sub_goal(self) -> None:
+        self._warm_start = None
+        self._gripper.begin_sub_goal()
+        self._fingers.reset()
+        self._solver.reset()
 
     def step(
         self,
@@ -149,14 +157,31 @@ class Mpc(Generic[ObservationT, GoalT]):
         energy, and what the cost raises.
         """
         checked = _checked_state(state)
+        self._gripper.observe(float(checked[GRIPPER]))
         bound, assessment, progress = self._advance(observation, checked, goal, cost)
         if progress.outcome is not Outcome.PURSUING:
             return Action(np.zeros(ACTION_DIM), None, progress, assessment.energy, assessment.surprise)
-        held, change = goal.current.gripper, self._fingers.change(goal.current.gripper, checked[GRIPPER])
+        held = goal.current.gripper
+        if held is None:
+            return self._step_with_planned_gripper(bound, checked, assessment, progress)
+        self._gripper.obey(held)
+        change = self._fingers.change(held, checked[GRIPPER])
         if progress.gripper_moves:
             return self._move_gripper(held, checked, assessment, progress)
         plan = self._plan(bound, change, assessment.energy)
         return self._act(plan, checked, held, assessment, progress)
+
+    def _step_with_planned_gripper(
+        self, bound: GoalCost, state: Array, assessment: Assessment, progress: Progress
+    ) -> Action:
+        """A step toward a sub-goal that brings no command of its own: the gripper stays, or the plan moves it."""
+        gripper, plan = self._gripper, None
+        if not gripper.moves:
+            plan = self._plan(bound, None if self._searches_gripper else 0.0, assessment.energy)
+            if not self._decides(plan, bound, assessment.gripper_change):
+                return self._act(plan, state, gripper.command, assessment, progress)
+        gripper.rest()
+        return self._move_gripper(gripper.command, state, assessment, progress, plan)
 
     def _advance(
         self,
@@ -169,17 +194,15 @@ class Mpc(Generic[ObservationT, GoalT]):
         while True:
             bound = cost(observation, state, goal.current.goal)
             assessment = bound.assess()
-            progress = goal.observe(assessment.energy)
+            progress = goal.observe(assessment.energy, self._is_settled(goal.current.gripper))
             if not progress.advanced:
                 return bound, assessment, _with_advance(progress, advanced)
             advanced = True
-            self.reset()
+            self._begin_sub_goal()
 
     def _plan(self, cost: Cost, gripper_change: float | None, energy: float) -> Plan:
         scale = np.abs(self._solver.bounds.high)
-        if self._config.camera_rotation:
-            cost = in_base_axes(cost, np.reshape(self._config.camera_rotation, (3, 3)))
-        priced = add_effort(cost, self._config.effort_weight, scale)
+        priced = add_effort(self._in_base_axes(cost), self._config.effort_weight, scale)
         if gripper_change is not None:
             priced = hold_gripper(priced, gripper_change)
         units = self._search_units(energy)
@@ -221,34 +244,73 @@ class Mpc(Generic[ObservationT, GoalT]):
         self._warm_start = np.concatenate([(first * (1 - share))[None], plan.actions[1:]])
         return first * share
 
+    def _is_settled(self, held_gripper: float | None) -> bool:
+        """Whether the fingers are where the present sub-goal wants them, as far as is known without a plan."""
+        return held_gripper is not None or not self._plans_gripper or self._gripper.settled
+
+    @property
+    def _plans_gripper(self) -> bool:
+        return self._config.gripper.mode == "planned"
+
+    @property
+    def _searches_gripper(self) -> bool:
+        bounds = self._solver.bounds
+        return bounds.low[GRIPPER] < bounds.high[GRIPPER]
+
+    def _decides(self, plan: Plan, cost: Cost, seen_change: float) -> bool:
+        """Whether a planned gripper begins to move with ``plan``; the arm then plans anew when it has moved."""
+        if not self._plans_gripper:
+            return False
+        length = float(np.linalg.norm(plan.actions[0, TRANSLATION]))
+        change = seen_change if np.isfinite(seen_change) else self._weigh_grips(plan, cost)
+        if not self._gripper.decide(change, length):
+            return False
+        self._warm_start = None
+        return True
+
+    def _weigh_grips(self, plan: Plan, cost: Cost) -> float:
+        """The best change of the closedness in the first step of ``plan``; 0 where it gains too little."""
+        changes = self._gripper.changes()
+        candidates = np.repeat(plan.actions[None], len(changes), axis=0)
+        candidates[..., GRIPPER] = 0.0
+        candidates[:, 0, GRIPPER] = changes
+        energies = np.asarray(self._in_base_axes(cost)(candidates.astype(np.float32)))
+        best = int(np.argmin(energies))
+        gain = 1 - energies[best] / max(energies[0], 1e-12)
+        return float(changes[best]) if gain >= self._config.gripper.least_gain else 0.0
+
+    def _in_base_axes(self, cost: Cost) -> Cost:
+        """``cost`` for actions in the base frame, whatever the camera's."""
+        rotation = self._config.camera_rotation
+        return in_base_axes(cost, np.reshape(rotation, (3, 3))) if rotation else cost
+
     def _move_gripper(
-        self, held_gripper: float | None, state: Array, assessment: Assessment, progress: Progress
+        self,
+        closedness: float | None,
+        state: Array,
+        assessment: Assessment,
+        progress: Progress,
+        plan: Plan | None = None,
     ) -> Action:
-        """A step in which the arm rests while the gripper goes to ``held_gripper``."""
+        """A step in which the arm rests while the gripper goes to ``closedness``."""
         values = np.zeros(ACTION_DIM)
-        if held_gripper is not None:
-            values[GRIPPER] = held_gripper - state[GRIPPER]
-        return Action(values, held_gripper, progress, assessment.energy, assessment.surprise)
+        if closedness is not None:
+            values[GRIPPER] = closedness - state[GRIPPER]
+        predicted = float("nan") if plan is None else plan.energy
+        return Action(values, closedness, progress, assessment.energy, assessment.surprise, predicted, plan)
 
     def _act(
         self,
         plan: Plan,
         state: Array,
-        held_gripper: float | None,
+        closedness: float | None,
         assessment: Assessment,
         progress: Progress,
     ) -> Action:
-        closedness = held_gripper if held_gripper is not None else self._planned_closedness(plan, state)
         change = 0.0 if closedness is None else closedness - state[GRIPPER]
-        carried_out = self._carry_out(plan, self._config.longest_step_at(held_gripper))
+        carried_out = self._carry_out(plan, self._config.longest_step_at(closedness))
         values = with_gripper_change(carried_out[None], change)[0]
         return Action(values, closedness, progress, assessment.energy, assessment.surprise, plan.energy, plan)
-
-    def _planned_closedness(self, plan: Plan, state: Array) -> float | None:
-        bounds = self._solver.bounds
-        if bounds.low[GRIPPER] == bounds.high[GRIPPER]:
-            return None
-        return self._gripper.command(float(state[GRIPPER] + plan.actions[0, GRIPPER]))
 
 
 def _with_advance(progress: Progress, advanced: bool) -> Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -13,12 +14,12 @@ from jepa_planner.calibration_run import CalibrationConfig
 from jepa_planner.camera_calibration import CalibrationRequirements
 from jepa_planner.control_loop import ControlLoopConfig
 from jepa_planner.goals import GoalConfig
-from jepa_planner.gripper import GripperConfig
+from jepa_planner.gripper import GRIPPER_MODES, GripperConfig
 from jepa_planner.limits import Envelope, JointLimits, fer_limits, fr3_limits
 from jepa_planner.mpc import MpcConfig
 from jepa_planner.safety import Box, SafetyConfig, boxes_from_numbers
 from jepa_planner.solvers import SOLVER_NAMES, SolverConfig
-from jepa_world_model.model_card import ModelCard
+from jepa_world_model.model_card import Distance, ModelCard
 
 _NEXT_GOAL = "; a change counts from the next goal on"
 _PANDA_JOINTS = tuple(f"panda_joint{index}" for index in range(1, 8))
@@ -82,7 +83,7 @@ class MotionParameters:
         0.3, "The same for the first one of an arm at rest, s", minimum=0.005, maximum=5.0
     )
     max_step_holding: float = parameter(
-        0.04, "Longest translation of an action while a goal keeps the gripper shut, m; 0: as others", minimum=0.0
+        0.04, "Longest translation of an action while the gripper is commanded shut, m; 0: as others", minimum=0.0
     )
     gripper_seconds: float = parameter(0.5, "Time that opening or closing takes, s", minimum=0.2, maximum=5.0)
 
@@ -181,13 +182,22 @@ class SolverParameters:
         0.0, "Longest translation to consider, m; 0: the model card's" + _NEXT_GOAL, minimum=0.0, maximum=0.5, live=True
     )
     max_rotation: float = parameter(0.0, "Largest rotation per axis, rad; 0: hold", minimum=0.0, maximum=1.0, live=True)
+    max_yaw: float = parameter(
+        0.0, "Largest turn about the vertical, rad, where that is more than max_rotation", minimum=0.0, maximum=1.0,
+        live=True,
+    )  # fmt: skip
     max_gripper: float = parameter(
-        0.0, "Largest change of closedness; 0: sub-goals move the gripper", minimum=0.0, maximum=1.0, live=True
+        0.0,
+        "Largest change of closedness in candidates; 0: plans are made with the fingers as they are" + _NEXT_GOAL,
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
     )
     seed: int = parameter(0, "Seed of the search", minimum=0)
     distance: str = parameter(
-        "", "How energies compare latents; empty: the card's", choices=("", "l1", "l2", "cosine", "metric")
-    )
+        "", "How energies compare latents; empty: the card's, for its way of moving the gripper",
+        choices=("", *get_args(Distance)),
+    )  # fmt: skip
     sum_over_horizon: bool = parameter(False, "Sum energies over the horizon instead of taking the last step's")
     effort_weight: float = parameter(0.0, "Energy per squared action at its bounds", minimum=0.0, live=True)
     plan_seconds: float = parameter(0.18, "Time for one plan, s; 0: as long as it takes", minimum=0.0, live=True)
@@ -209,6 +219,7 @@ class SolverParameters:
             kept_fraction=self.kept_fraction,
             max_step=self.max_step or card.max_step_m,
             max_rotation=self.max_rotation,
+            max_yaw=self.max_yaw,
             max_gripper=self.max_gripper,
             seed=self.seed,
         )
@@ -236,9 +247,6 @@ class GoalParameters:
     gripper_steps: int = parameter(
         3, "Steps in which the arm rests when a sub-goal moves the gripper", minimum=0, maximum=1000, live=True
     )
-    close_above: float = parameter(0.6, "Planned closedness that closes the gripper", minimum=0.0, maximum=1.0)
-    open_below: float = parameter(0.4, "Planned closedness that opens the gripper", minimum=0.0, maximum=1.0)
-    gripper_dwell_steps: int = parameter(2, "Steps between two changes of the gripper", minimum=0, maximum=1000)
 
     def config(self, card: ModelCard, energy: float = 0.0, distance_m: float = 0.0) -> GoalConfig:
         """The library's configuration; a tolerance that a goal brings itself counts before the parameters, 0 is none.
@@ -272,6 +280,75 @@ def _energy_at(distance_m: float, card: ModelCard) -> float:
             "make a checkpoint with jepa train, which calibrates"
         )
     return max(card.reach_energy + (distance_m - card.reach_tolerance_m) * card.energy_per_meter, 1e-9)
+
+
+_GRIPPER = GripperConfig()
+
+
+@dataclass(frozen=True)
+class GraspParameters:
+    """Who moves the gripper, and when a planned one closes and opens."""
+
+    mode: str = parameter(
+        _GRIPPER.mode,
+        "Who moves the gripper where a goal brings no command for it: nobody (scheduled), or the planner",
+        choices=GRIPPER_MODES,
+    )
+    close_change: float = parameter(
+        _GRIPPER.close_change,
+        "By how much the fingers of the goal picture are further closed, beyond which it closes",
+        minimum=0.01,
+        maximum=1.0,
+        live=True,
+    )
+    open_change: float = parameter(
+        _GRIPPER.open_change,
+        "By how much they are further open, beyond which it opens",
+        minimum=0.01,
+        maximum=1.0,
+        live=True,
+    )
+    least_gain: float = parameter(
+        _GRIPPER.least_gain,
+        "Share of the energy that this has to save, where the model cannot tell it from the pictures",
+        minimum=0.0,
+        maximum=0.99,
+        live=True,
+    )
+    near: float = parameter(
+        _GRIPPER.near, "Longest planned translation with which it moves, m", minimum=0.001, maximum=1.0, live=True
+    )
+    plans: int = parameter(
+        _GRIPPER.plans,
+        "So many of the last plans are averaged; after fewer, fingers let go of nothing, and no goal is reached",
+        minimum=1,
+        maximum=100,
+        live=True,
+    )
+    rest_steps: int = parameter(
+        _GRIPPER.rest_steps, "Steps that the arm waits at most for moving fingers", minimum=2, maximum=100, live=True
+    )
+    dwell_steps: int = parameter(
+        _GRIPPER.dwell_steps, "Steps between two changes of mind", minimum=0, maximum=1000, live=True
+    )
+
+    @property
+    def planned(self) -> bool:
+        """Whether the planner moves the gripper."""
+        return self.mode == "planned"
+
+    def config(self) -> GripperConfig:
+        """The library's configuration."""
+        return GripperConfig(
+            mode=self.mode,  # type: ignore[arg-type] # among the choices
+            least_gain=self.least_gain,
+            close_change=self.close_change,
+            open_change=self.open_change,
+            near=self.near,
+            plans=self.plans,
+            rest_steps=self.rest_steps,
+            dwell_steps=self.dwell_steps,
+        )
 
 
 @dataclass(frozen=True)
@@ -316,6 +393,7 @@ class PlannerParameters:
     safety: SafetyParameters = SafetyParameters()
     solver: SolverParameters = SolverParameters()
     goal: GoalParameters = GoalParameters()
+    grasp: GraspParameters = GraspParameters()
     calibration: CalibrationParameters = CalibrationParameters()
 
     def loop_config(self, card: ModelCard) -> ControlLoopConfig:
@@ -328,14 +406,17 @@ class PlannerParameters:
             dry_run=self.dry_run,
         )
 
+    def distance(self, card: ModelCard) -> str:
+        """By which distance the predictor is asked for energies."""
+        return self.solver.distance or (card.gripper_distance if self.grasp.planned else "")
+
     def mpc_config(self, card: ModelCard) -> MpcConfig:
         """How one action is planned with the model of ``card``."""
-        gripper = GripperConfig(self.goal.close_above, self.goal.open_below, self.goal.gripper_dwell_steps)
         return MpcConfig(
             plan_seconds=self.solver.plan_seconds,
             effort_weight=self.solver.effort_weight,
             energy_per_meter=card.energy_per_meter or 0.0,
             longest_step=self.safety.max_step,
             longest_step_holding=self.motion.max_step_holding,
-            gripper=gripper,
+            gripper=self.grasp.config(),
         )

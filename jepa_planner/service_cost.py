@@ -77,7 +77,9 @@ class ServiceCost:
     def __call__(self, actions: Array) -> Floats:
         """Energies [samples] of ``actions`` [samples, horizon, action_dim]. Raises PlanningError."""
         response = self._ask(actions)
-        self._assessment = Assessment(float(response.current_energy), float(response.surprise))
+        self._assessment = Assessment(
+            float(response.current_energy), float(response.surprise), float(response.gripper_change)
+        )
         return np.asarray(response.energies, dtype=np.float64)
 
     def assess(self) -> Assessment:

@@ -166,10 +166,6 @@ class TableEnvironment:
         """Centre [3] of each object, m."""
         return {name: self.simulation.object_position(name) for name in OBJECTS}
 
-    def object_yaw(self, name: str) -> float:
-        """Turn of an object about the vertical, rad; of one that lies on its side, that of its own x axis."""
-        return self.simulation.object_yaw(name)
-
     def place_arm(self, joint_positions: ArrayLike) -> None:
         """Moves the arm there at once, at rest, and leaves everything else; for pictures of other poses.
 

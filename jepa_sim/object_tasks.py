@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.expert import (
@@ -13,7 +14,10 @@ from jepa_sim.expert import (
     ScriptedExpert,
     Stage,
     carry_script,
+    grasp_place,
     grasp_script,
+    lift_script,
+    nearby_script,
     place_script,
 )
 from jepa_sim.task_base import (
@@ -28,6 +32,14 @@ from jepa_sim.task_base import (
 )
 
 Vector = NDArray[np.float64]
+
+# Keeps the generator of near starts apart from those of goals and scenes.
+_NEAR_START = 3
+# Inverse kinematics is this exact where the arm really reaches, m.
+_REACHED = 2e-3
+
+GRASPED = "grasped"
+"""The goal at which the fingers have closed on the object, on the table."""
 
 NEVER_GRASPED, DROPPED, NOT_LIFTED = "never grasped the object", "lost the object", "lifted it too little"
 TOO_FAR, NOT_RELEASED, NOT_AT_REST = "the object ended too far away", "did not let go", "the object still moves"
@@ -66,6 +78,23 @@ class ObjectTask(Task):
     def _grasp_script(self) -> tuple[Stage, ...]:
         return grasp_script(self.object_name, self.config.expert)
 
+    def _begin_near(self, environment: TableEnvironment, seed: int) -> None:
+        """Puts the open hand above the object, if tasks are configured to begin there.
+
+        Raises:
+            TaskError: the arm does not reach that place.
+        """
+        near = self.config.near
+        if near is None:
+            return
+        place = grasp_place(environment, self.object_name, self.config.expert)
+        place = place + near.draw(np.random.default_rng((seed, _NEAR_START)))
+        rotation = Rotation.from_euler("xyz", environment.state()[3:6]).as_matrix()
+        solution = environment.kinematics.solve(place, rotation, environment.joint_positions(), iterations=100)
+        if solution.position_error > _REACHED:
+            raise TaskError(f"{self.name}: the arm does not reach {place}, where it should begin")
+        environment.place_arm(solution.positions)
+
     def _perform(
         self, environment: TableEnvironment, stages: Sequence[Stage], budgets: dict[str, int] | None = None
     ) -> list[Goal]:
@@ -73,12 +102,15 @@ class ObjectTask(Task):
         granted = self.config.steps.of([stage.name for stage in stages]) if budgets is None else budgets
         goals: list[Goal] = []
 
+        expert = ScriptedExpert(environment, tuple(stages), self.config.expert)
+
         def record(stage: str) -> None:
             if stage in granted:
-                goals.append(self._goal(environment, stage, granted[stage], environment.commanded_closedness))
+                closedness = environment.commanded_closedness
+                goals.append(self._goal(environment, stage, granted[stage], expert.steps, closedness))
 
         try:
-            ScriptedExpert(environment, tuple(stages), self.config.expert).run(record)
+            expert.run(record)
         except ExpertError as error:
             raise TaskError(f"{self.name}: the expert could not show the goal: {error}") from error
         return goals
@@ -93,12 +125,15 @@ class GraspTask(ObjectTask):
 
     def __init__(self, name: str, config: TaskConfig, object_name: str) -> None:
         super().__init__(name, config, object_name)
-        if not config.steps.lifted:
-            raise ValueError(f"steps: {name} ends with the goal lifted, which needs some, got {config.steps}")
+        if not (config.steps.grasped or config.steps.lifted):
+            raise ValueError(
+                f"steps: {name} ends with the goal lifted or grasped, one of which needs some, got {config.steps}"
+            )
 
     def prepare(self, environment: TableEnvironment, seed: int) -> TaskEpisode:
         """See `Task.prepare`. Goals: above the object, just above, around it, grasped, lifted."""
         environment.reset(seed, self.name)
+        self._begin_near(environment, seed)
 
         def make_goals() -> list[Goal]:
             goals = self._perform(environment, self._grasp_script())
@@ -107,14 +142,35 @@ class GraspTask(ObjectTask):
 
         return self._episode(environment, seed, make_goals)
 
+    def distance(self, environment: TableEnvironment, episode: TaskEpisode) -> float:
+        """From the object to where it is in the final goal, m; where that is on the table still, from the tool."""
+        if self._ends_on_table(episode):
+            return float(np.linalg.norm(environment.state()[:3] - episode.final.state[:3]))
+        return super().distance(environment, episode)
+
     def succeeded(self, environment: TableEnvironment, episode: TaskEpisode) -> bool:
-        """Whether the object is `config.lift_height` above its start and held, now and for `config.hold_seconds`."""
+        """Whether the object is `config.lift_height` above its start and held, now and for `config.hold_seconds`.
+
+        Where the last goal shows the grasp on the table, the judge lifts the hand first.
+        """
         lowest = episode.start_objects[self.object_name][2] + self.config.lift_height
 
         def is_lifted() -> bool:
             return self.holds_object(environment) and bool(self._position(environment)[2] >= lowest)
 
+        if self._ends_on_table(episode):
+            self._lift(environment)
         return is_lifted() and self._stand_still(environment, is_lifted)
+
+    def _ends_on_table(self, episode: TaskEpisode) -> bool:
+        return episode.final.name == GRASPED
+
+    def _lift(self, environment: TableEnvironment) -> None:
+        """Lifts the hand straight up, as the expert does; an arm that does not get there is judged where it is."""
+        try:
+            ScriptedExpert(environment, lift_script(self.config.expert), self.config.expert).run()
+        except ExpertError:
+            return
 
     def expert(self, environment: TableEnvironment, episode: TaskEpisode) -> ScriptedExpert:  # noqa: ARG002
         """Hovers, descends, closes, lifts."""
@@ -165,6 +221,7 @@ class PickPlaceTask(ObjectTask):
     def prepare(self, environment: TableEnvironment, seed: int) -> TaskEpisode:
         """See `Task.prepare`. Goals: as to grasp it, carried above its place, lowered, released there."""
         environment.reset(seed, self.name)
+        self._begin_near(environment, seed)
         place = self._draw_place(environment, np.random.default_rng((seed, 2)))
 
         def make_goals() -> list[Goal]:
@@ -200,7 +257,8 @@ class PickPlaceTask(ObjectTask):
         expert = self.config.expert
         grasp = max(self._position(environment)[2] + expert.grasp_height, expert.lowest_grasp)
         above, down = (*place, grasp + expert.lift_height), (*place, grasp + expert.release_height)
-        return (*self._grasp_script(), *carry_script(above), *place_script(down))
+        nearby = nearby_script((*place, down[2] + expert.nearby_height)) if self.config.steps.nearby else ()
+        return (*self._grasp_script(), *carry_script(above), *nearby, *place_script(down))
 
     def _draw_place(self, environment: TableEnvironment, generator: np.random.Generator) -> Vector:
         reset, positions = environment.config.reset, environment.object_positions()

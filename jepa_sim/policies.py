@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.reset import POINTING_DOWN, Workspace
-from jepa_sim.scene import OBJECTS
+from jepa_sim.scene import BOX, OBJECTS
 
 Vector = NDArray[np.float64]
 
@@ -196,7 +196,7 @@ class MixedPolicy:
     def _turn_to_faces(self, state: Vector) -> float:
         """Change of yaw, rad, that sets the fingers square to the object's faces; :meth:`_keep_upright` comes after."""
         yaw = tilt(state)[2]
-        change = face_yaw(self._environment.object_yaw(self.object_name) - yaw)
+        change = turn_to_faces(self._environment, self.object_name)
         return float(np.clip(change, -_TURN_STEP, _TURN_STEP)) + 0.5 * self._config.upright_share * yaw
 
     def _hover(self, state: Vector) -> Vector:
@@ -317,10 +317,17 @@ def step_toward(target: ArrayLike, state: Vector, longest: float) -> Vector:
     return action
 
 
-def face_yaw(yaw: float) -> float:
-    """Turn of the hand, rad in -pi/4..pi/4, that sets its fingers square to faces of a box turned by ``yaw``."""
+def turn_to_faces(environment: TableEnvironment, name: str = BOX) -> float:
+    """By which angle about the vertical, rad, the hand has to turn so that its fingers meet two faces of the object.
+
+    The smaller one of the two ways: within 45 degrees.
+    """
+    axes = Rotation.from_quat(environment.simulation.object_state(name).orientation).as_matrix()
+    # Any edge that lies flat will do; the box may stand on any face.
+    edge = axes[:, int(np.argmin(np.abs(axes[2])))]
+    angle = np.arctan2(edge[1], edge[0]) - environment.state()[5]
     quarter = np.pi / 2
-    return float((yaw + quarter / 2) % quarter - quarter / 2)
+    return float((angle + quarter / 2) % quarter - quarter / 2)
 
 
 def tilt(state: Vector) -> Vector:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -29,8 +31,9 @@ class ReachTask(Task):
         pose = self._draw_goal(environment, np.random.default_rng((seed, 2)))
 
         def make_goals() -> list[Goal]:
+            steps = math.ceil(np.linalg.norm(pose.position - environment.state()[:3]) / self.config.expert.max_step)
             environment.place_arm(pose.joint_positions)
-            return [self._goal(environment, "reached", self.config.steps.reach)]
+            return [self._goal(environment, "reached", self.config.steps.reach, steps)]
 
         return self._episode(environment, seed, make_goals)
 

@@ -197,11 +197,6 @@ class Simulation:
         """Centre [3] of the object `name`; raises KeyError for one that is not in the scene."""
         return self.data.xpos[self._objects[name]].copy()
 
-    def object_yaw(self, name: str) -> float:
-        """Turn of the object's x axis about the vertical, rad; raises KeyError for one that is not in the scene."""
-        rotation = self.data.xmat[self._objects[name]].reshape(3, 3)
-        return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
-
     def object_velocity(self, name: str) -> Vector:
         """Velocity [3] of the object's centre, m/s; raises KeyError for one that is not in the scene."""
         address = self.model.joint(f"{name}_joint").dofadr[0]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,8 @@ class TaskError(RuntimeError):
 class StepBudgets:
     """Control steps granted for each goal; 0 leaves a goal on the way out.
 
-    The published pick-and-place grants 4, 10 and 4 steps to grasp, carry and place from a start near the object. Here
-    the start is anywhere, so that goals above the object come first, and the gripper is not planned: it closes and
-    opens in goals of their own, with the arm at rest.
+    The defaults are for a start anywhere, so that goals above the object come first, and for a gripper that closes and
+    opens in goals of their own, with the arm at rest. `jepa_tools.protocols` has others.
 
     Attributes:
         reach: to a place in free space, with or without an object.
@@ -35,6 +35,7 @@ class StepBudgets:
         grasped: the fingers closed.
         lifted: the object in the air.
         carried: the object above its place.
+        nearby: the object near its place, `ExpertConfig.nearby_height` above it.
         lowered: the object at its place, still held.
         released: the fingers open.
     """
@@ -46,6 +47,7 @@ class StepBudgets:
     grasped: int = 3
     lifted: int = 6
     carried: int = 10
+    nearby: int = 0
     lowered: int = 8
     released: int = 3
 
@@ -58,6 +60,50 @@ class StepBudgets:
     def of(self, stages: Sequence[str]) -> dict[str, int]:
         """Budgets of those of the expert's `stages` that have one."""
         return {stage: steps for stage in stages if (steps := getattr(self, stage, 0))}
+
+
+@dataclass(frozen=True)
+class StepChanges:
+    """Budgets that differ from those of a protocol; see `StepBudgets`. None keeps the protocol's."""
+
+    reach: int | None = None
+    hover: int | None = None
+    approached: int | None = None
+    descended: int | None = None
+    grasped: int | None = None
+    lifted: int | None = None
+    carried: int | None = None
+    nearby: int | None = None
+    lowered: int | None = None
+    released: int | None = None
+
+    @property
+    def given(self) -> dict[str, int]:
+        """What differs, by stage."""
+        return {name: steps for name, steps in vars(self).items() if steps is not None}
+
+
+@dataclass(frozen=True)
+class NearStart:
+    """Where the open hand begins that has its object near: above it; its rotation is the scene's.
+
+    Attributes:
+        lowest, highest: height of the tool above where it would grasp, m.
+        sideways: largest horizontal distance from there, m.
+    """
+
+    lowest: float = 0.07
+    highest: float = 0.11
+    sideways: float = 0.03
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.lowest <= self.highest and self.sideways >= 0):
+            raise ValueError(f"near start: expected 0 <= lowest <= highest and sideways of at least 0, got {self}")
+
+    def draw(self, generator: np.random.Generator) -> Vector:
+        """An offset [3], m, uniform over the disc and the heights."""
+        radius, angle = self.sideways * np.sqrt(generator.uniform()), generator.uniform(0.0, 2.0 * np.pi)
+        return np.array([radius * np.cos(angle), radius * np.sin(angle), generator.uniform(self.lowest, self.highest)])
 
 
 @dataclass(frozen=True)
@@ -75,6 +121,8 @@ class TaskConfig:
         clear_height: from here on up the tool is above all objects.
         image_size: side of goal images, pixels.
         steps: budgets of the goals.
+        near: where a hand begins that is to grasp; None begins anywhere.
+        one_goal: if positive, the last goal alone is shown, with so many times the steps that the expert needs.
         expert: how goals are reached for their pictures.
     """
 
@@ -89,6 +137,8 @@ class TaskConfig:
     clear_height: float = 0.2
     image_size: int = 256
     steps: StepBudgets = StepBudgets()
+    near: NearStart | None = None
+    one_goal: float = 0.0
     expert: ExpertConfig = field(default_factory=ExpertConfig)
 
 
@@ -103,6 +153,7 @@ class Goal:
         joint_positions: of the arm [7], rad.
         objects: centre [3] of each object.
         steps: control steps granted.
+        expert_steps: those that the expert needed from the start.
         gripper: closedness, 0 open to 1 closed, that the expert commanded on the way there; None leaves the gripper
             as it is. An object between the fingers keeps the closedness in `state` below it.
     """
@@ -113,6 +164,7 @@ class Goal:
     joint_positions: Vector
     objects: dict[str, Vector]
     steps: int
+    expert_steps: int
     gripper: float | None = None
 
 
@@ -182,10 +234,22 @@ class Task(ABC):
         start, state = environment.save(), environment.state()
         joints, objects = environment.joint_positions(), environment.object_positions()
         goals = tuple(make_goals())
+        if self.config.one_goal:
+            goals = self._last_alone(goals[-1])
         environment.restore(start)
         return TaskEpisode(self.name, seed, state, joints, objects, goals)
 
-    def _goal(self, environment: TableEnvironment, name: str, steps: int, gripper: float | None = None) -> Goal:
+    def _last_alone(self, goal: Goal) -> tuple[Goal, ...]:
+        return (replace(goal, steps=math.ceil(self.config.one_goal * goal.expert_steps)),)
+
+    def _goal(
+        self,
+        environment: TableEnvironment,
+        name: str,
+        steps: int,
+        expert_steps: int,
+        gripper: float | None = None,
+    ) -> Goal:
         """The present state as a goal."""
         size = self.config.image_size
         return Goal(
@@ -195,6 +259,7 @@ class Task(ABC):
             environment.joint_positions(),
             environment.object_positions(),
             steps,
+            expert_steps,
             gripper,
         )
 

@@ -16,12 +16,14 @@ from __future__ import annotations
 from jepa_sim.object_tasks import GraspTask, ObjectTask, PickPlaceTask, ReachWithObjectTask
 from jepa_sim.reach_task import ReachTask
 from jepa_sim.scene import OBJECTS
-from jepa_sim.task_base import Goal, StepBudgets, Task, TaskConfig, TaskEpisode, TaskError
+from jepa_sim.task_base import Goal, NearStart, StepBudgets, StepChanges, Task, TaskConfig, TaskEpisode, TaskError
 from jepa_sim.task_names import REACH, check_task
 
 __all__ = [
     "Goal",
+    "NearStart",
     "StepBudgets",
+    "StepChanges",
     "Task",
     "TaskConfig",
     "TaskEpisode",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Protocol as Interface
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_planner.goals import GoalConfig, GoalSequence, Outcome, SubGoal
+from jepa_planner.gripper import GripperMode
 from jepa_planner.mpc import Action, Mpc, MpcConfig
 from jepa_planner.solvers.base import GRIPPER
 from jepa_planner.solvers.factory import SolverConfig, make_solver
@@ -18,18 +19,17 @@ from jepa_sim.expert import ScriptedExpert
 from jepa_sim.task_names import REACH
 from jepa_sim.tasks import Task, TaskEpisode
 from jepa_tools.model_cost import FrameMemory, ModelCosts, SeenFrames
+from jepa_tools.protocols import Protocol
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.world_model import WorldModel
 
 Vector = NDArray[np.float64]
 
-# The published range of planned changes of the gripper per action.
-_PLANNED_GRIPPER = 0.75
 # Keeps the generator of random actions apart from those that make scenes.
 _RANDOM_ACTIONS = 0x6A657061
 
 
-class Controller(Protocol):
+class Controller(Interface):
     """Acts in an episode. One thread uses it, one episode at a time."""
 
     def begin(self, environment: TableEnvironment, episode: TaskEpisode) -> None:
@@ -123,7 +123,9 @@ class ControlConfig:
         solver: the search; a max_step of 0 is the model card's.
         mpc: the receding horizon. No deadline by default, so that results do not depend on the machine's speed.
         goals: when a goal is over; a tolerance of 0 is the model card's.
-        gripper: commanded as the expert did on the way to each goal, or planned like the other dimensions.
+        gripper: commanded as the expert did on the way to each goal, or planned; None as the protocol says.
+        max_yaw: largest planned turn of the hand about the vertical per step, rad; None is the protocol's.
+        gripper_weight: metres that a full stroke counts where the gripper is planned; 0 is the model card's.
     """
 
     solver: SolverConfig = field(default_factory=lambda: SolverConfig(max_step=0.0))
@@ -131,15 +133,30 @@ class ControlConfig:
         default_factory=lambda: MpcConfig(plan_seconds=0.0, longest_step=0.075, longest_step_holding=0.04)
     )
     goals: GoalConfig = field(default_factory=lambda: GoalConfig(plateau_steps=8, plateau_energy=0.05))
-    gripper: Literal["scheduled", "planned"] = "scheduled"
+    gripper: GripperMode | None = None
+    max_yaw: float | None = None
+    gripper_weight: float = 0.0
+
+    @property
+    def plans_gripper(self) -> bool:
+        """Whether the planner moves the gripper."""
+        return (self.gripper or self.mpc.gripper.mode) == "planned"
+
+    def for_protocol(self, protocol: Protocol) -> ControlConfig:
+        """The same with what is left to the protocol filled in."""
+        max_yaw = protocol.max_yaw if self.max_yaw is None else self.max_yaw
+        return replace(self, gripper=self.gripper or protocol.gripper, max_yaw=max_yaw)
 
     def with_card(self, card: ModelCard) -> ControlConfig:
         """The same with the values that are left to the model card filled in."""
-        solver = replace(self.solver, max_step=self.solver.max_step or card.max_step_m)
-        if self.gripper == "planned":
-            solver = replace(solver, max_gripper=solver.max_gripper or _PLANNED_GRIPPER)
+        max_yaw = self.solver.max_yaw if self.max_yaw is None else self.max_yaw
+        solver = replace(self.solver, max_step=self.solver.max_step or card.max_step_m, max_yaw=max_yaw)
         goals = replace(self.goals, tolerance=self.goals.tolerance or card.reach_energy or 0.0)
-        mpc = replace(self.mpc, energy_per_meter=self.mpc.energy_per_meter or card.energy_per_meter or 0.0)
+        mpc = replace(
+            self.mpc,
+            energy_per_meter=self.mpc.energy_per_meter or card.energy_per_meter or 0.0,
+            gripper=replace(self.mpc.gripper, mode=self.gripper or self.mpc.gripper.mode),
+        )
         return replace(self, solver=solver, mpc=mpc, goals=goals)
 
 
@@ -147,8 +164,9 @@ class ModelController:
     """The receding-horizon planner on a world model, from pictures alone: as the nodes do it, without ROS."""
 
     def __init__(self, model: WorldModel, config: ControlConfig) -> None:
-        self._model, self._config = model, config.with_card(model.card)
-        self._memory, self._costs = FrameMemory(model), ModelCosts(model)
+        self._model, self._config = model.weighing_gripper(config.gripper_weight), config.with_card(model.card)
+        distance = model.card.gripper_distance if config.plans_gripper else None
+        self._memory, self._costs = FrameMemory(model), ModelCosts(self._model, distance)
         self._mpc: Mpc[SeenFrames, Tensor] = Mpc(self._config.mpc, make_solver(self._config.solver))
         self._goals: GoalSequence[Tensor] | None = None
         self._plan_seconds: list[float] = []
@@ -160,9 +178,9 @@ class ModelController:
         self._plan_seconds.clear()
         self._mpc.reset(episode.seed)
         latents = self._model.encode(np.stack([goal.image for goal in episode.goals]))
-        scheduled = self._config.gripper == "scheduled"
+        planned = self._config.plans_gripper
         goals = [
-            SubGoal(latent, max_steps=goal.steps, gripper=goal.gripper if scheduled else None)
+            SubGoal(latent, max_steps=goal.steps, gripper=None if planned else goal.gripper)
             for latent, goal in zip(latents, episode.goals, strict=True)
         ]
         self._goals = GoalSequence(goals, self._config.goals)

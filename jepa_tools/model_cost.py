@@ -92,8 +92,10 @@ class ModelCost:
         return per_step.sum(dim=1) if self.costs.sum_over_horizon else per_step[:, -1]
 
     def assess(self) -> Assessment:
-        """Distance of now to the goal."""
-        return Assessment(float(self.costs.model.distance(self.latents[-1], self.goal, self._distance)))
+        """Distance of now to the goal, and how the fingers differ."""
+        model, now = self.costs.model, self.latents[-1]
+        energy = float(model.distance(now, self.goal, self._distance))
+        return Assessment(energy, gripper_change=model.gripper_change(now, self.goal))
 
     @property
     def _distance(self) -> Distance:

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
 from tqdm import tqdm
 
+from jepa_common.resources import find_resource
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.tasks import TaskEpisode, make_task
 from jepa_tools.evaluation import EpisodeResult, prepare_episode
+from jepa_tools.node_table import DEPLOYMENTS
 from jepa_tools.process_runner import terminate_as_interrupt
 from jepa_tools.running_table import NodesConfig, RunningTable, running_table
 from jepa_tools.sim_eval import Evaluator, Results, SimEvalConfig
@@ -28,12 +31,13 @@ def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
         ValueError: a task that the nodes cannot begin.
     """
     check_runs_through_nodes(config.task)
-    task, results, model = make_task(config.task, config.task_config), [], ""
+    setting, planned = config.task_config(config.task), config.planning.plans_gripper
+    task, results, model = make_task(config.task, setting), [], ""
     with _running_table(config) as table, TableEnvironment() as environment:
         baselines = Evaluator(config, config.task, environment, planned=False)
         for index in tqdm(range(config.episodes), desc=f"{config.task} through the nodes"):
             episode = prepare_episode(task, environment, config.seed, index)
-            run = run_task(table.operator, episode, config.task_config, config.timeout)
+            run = run_task(table.operator, episode, setting, config.timeout, planned_gripper=planned)
             model = run.pursuit.model or model
             if not run.succeeded:
                 tqdm.write(f"episode {index}: {run.failure}; the planner {run.pursuit.outcome}: {run.pursuit.reason}")
@@ -44,13 +48,24 @@ def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
 @contextmanager
 def _running_table(config: SimEvalConfig) -> Iterator[RunningTable]:
     """The nodes; what they print goes to a file that is gone afterwards, warnings to the terminal."""
-    nodes = NodesConfig(model=config.model, device=config.device, start_seconds=config.start_seconds)
-    with (
-        terminate_as_interrupt(),
-        tempfile.TemporaryDirectory() as folder,
-        running_table(nodes, Path(folder) / "nodes.log") as table,
-    ):
-        yield table
+    with terminate_as_interrupt(), tempfile.TemporaryDirectory() as folder:
+        parameters = _write_parameters(config, Path(folder) / "parameters.yaml")
+        nodes = NodesConfig(
+            model=config.model, device=config.device, params_file=str(parameters), start_seconds=config.start_seconds
+        )
+        with running_table(nodes, Path(folder) / "nodes.log") as table:
+            yield table
+
+
+def _write_parameters(config: SimEvalConfig, path: Path) -> Path:
+    """The nodes' parameters in `path`: those of the simulated table, and what the protocol says of the gripper."""
+    values = yaml.safe_load(find_resource("config", DEPLOYMENTS["sim"].parameters).read_text(encoding="utf-8"))
+    planning, planner = config.planning, values["/**/planner"]["ros__parameters"]
+    planner.setdefault("grasp", {})["mode"] = planning.gripper
+    planner["solver"]["max_yaw"] = planning.max_yaw
+    values["/**/predictor"]["ros__parameters"]["gripper_weight"] = planning.gripper_weight
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
 
 
 def _result(episode: TaskEpisode, run: TaskRun) -> EpisodeResult:

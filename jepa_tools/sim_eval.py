@@ -17,11 +17,12 @@ from tqdm import tqdm
 from jepa_planner.solvers.factory import SolverName
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.task_names import REACH, TASK_NAMES, check_task
-from jepa_sim.tasks import StepBudgets, TaskConfig, make_task
+from jepa_sim.tasks import StepChanges, TaskConfig, make_task
 from jepa_tools.controllers import ControlConfig, Controller, Expert, HoldStill, ModelController, RandomActions
 from jepa_tools.evaluation import EpisodeResult, prepare_episode, run_episode
 from jepa_tools.evaluation_report import ReportConfig, TaskSection, write_report
 from jepa_tools.evaluation_table import format_overview, format_table, statistics
+from jepa_tools.protocols import PROTOCOLS, ProtocolName
 from jepa_world_model.checkpoint import open_world_model
 from jepa_world_model.world_model import WorldModel
 
@@ -40,6 +41,12 @@ class SimEvalConfig:
 
     Attributes:
         task: One of the tasks of jepa_sim/tasks.py.
+        protocol: How much help the planner gets. assisted: up to eight sub-goal pictures and the gripper's schedule
+            from the scripted expert. published: three pictures for pick-and-place with 4, 10 and 4 steps, one for grasp
+            and for reach with object; the gripper is planned; a hand that is to grasp starts 7 to 11 cm above its grasp
+            and at most 3 cm to the side; the judge lifts what was grasped. published-long: the same with 12, 12 and 8
+            steps. one-goal: the final picture alone, with twice the steps that the expert needs; the gripper is
+            planned; starts anywhere. See jepa_tools/protocols.py.
         all: All of them, with a report, instead of the one.
         episodes: How many of each task.
         seed: Names the scenes; none of them is one that data was collected in.
@@ -55,11 +62,12 @@ class SimEvalConfig:
         baselines: Also run random actions, holding still, and the scripted expert.
         start_seconds: With --ros, the longest wait for the nodes.
         timeout: With --ros, the seconds granted to an episode.
-        steps: Control steps granted for each goal; 0 leaves a goal on the way out.
+        steps: Control steps granted for each goal, where not as the protocol says; 0 leaves a goal on the way out.
         control: Planning in detail (not with --ros, where config/sim.yaml says it).
     """
 
     task: str = REACH
+    protocol: ProtocolName = "assisted"
     all: bool = False
     episodes: int = 50
     seed: int = 0
@@ -75,7 +83,7 @@ class SimEvalConfig:
     baselines: bool = True
     start_seconds: float = 180.0
     timeout: float = 120.0
-    steps: StepBudgets = field(default_factory=StepBudgets)
+    steps: StepChanges = field(default_factory=StepChanges)
     control: ControlConfig = field(default_factory=ControlConfig)
 
     def __post_init__(self) -> None:
@@ -93,10 +101,25 @@ class SimEvalConfig:
         """What is to be measured."""
         return TASK_NAMES if self.all else (self.task,)
 
+    def task_config(self, task: str) -> TaskConfig:
+        """How `task` is set."""
+        return PROTOCOLS[self.protocol].task_config(task, self.steps)
+
     @property
-    def task_config(self) -> TaskConfig:
-        """How tasks are set."""
-        return TaskConfig(steps=self.steps)
+    def planning(self) -> ControlConfig:
+        """Planning in detail, with what is left to the protocol."""
+        return self.control.for_protocol(PROTOCOLS[self.protocol])
+
+    @property
+    def protocol_label(self) -> str:
+        """The protocol's name, and what was changed about it."""
+        protocol, planning = PROTOCOLS[self.protocol], self.planning
+        changes = [f"{name} {steps} steps" for name, steps in self.steps.given.items()]
+        if planning.gripper != protocol.gripper:
+            changes.append(f"gripper {planning.gripper}")
+        if planning.max_yaw != protocol.max_yaw:
+            changes.append(f"turns of {planning.max_yaw:g} rad")
+        return f"{self.protocol}, but {', '.join(changes)}" if changes else self.protocol
 
     @property
     def json_path(self) -> Path | None:
@@ -115,11 +138,11 @@ class Evaluator:
     def __init__(self, config: SimEvalConfig, task: str, environment: TableEnvironment, planned: bool = True) -> None:
         """Loads the model unless `planned` is false, which leaves the baselines alone."""
         torch.set_num_threads(config.threads)
-        self._config, self._task = config, make_task(task, config.task_config)
+        self._config, self._task = config, make_task(task, config.task_config(task))
         self._environment = environment
         self._controllers = _planners(config) if planned else {}
         if config.baselines:
-            max_step = config.control.with_card(open_world_model(config.model).card).solver.max_step
+            max_step = config.planning.with_card(open_world_model(config.model).card).solver.max_step
             baselines: tuple[Controller, ...] = (RandomActions(max_step), HoldStill(), Expert(self._task))
             self._controllers |= dict(zip(BASELINES, baselines, strict=True))
 
@@ -137,8 +160,9 @@ class Evaluator:
 def _planners(config: SimEvalConfig) -> dict[str, Controller]:
     """A planner for each solver; they share the model."""
     model = WorldModel.load(config.model, config.device).looking_at(config.region)
+    planning = config.planning
     return {
-        name: ModelController(model, replace(config.control, solver=replace(config.control.solver, solver=name)))
+        name: ModelController(model, replace(planning, solver=replace(planning.solver, solver=name)))
         for name in config.solver
     }
 
@@ -153,14 +177,19 @@ def sim_eval(config: SimEvalConfig) -> int:
     else:
         model = open_world_model(config.model).card.model_id
         sections = [_section(task, results) for task, results in _evaluate(config).items()]
-    subtitle = f"{config.episodes} episodes a task, seed {config.seed}, {model}"
+    subtitle = f"protocol {config.protocol_label}; {config.episodes} episodes a task, seed {config.seed}, {model}"
     _print(config, sections, subtitle)
     if config.json_path is not None:
         _write_json(config.json_path, config, sections, model)
     if config.html_path is not None:
-        write_report(config.html_path, sections, ReportConfig("Tasks on the simulated table", subtitle))
+        write_report(config.html_path, sections, _report_config(config, subtitle))
         print(f"report: {config.html_path}")
     return 0
+
+
+def _report_config(config: SimEvalConfig, subtitle: str) -> ReportConfig:
+    help_given = f"Protocol {config.protocol}: {PROTOCOLS[config.protocol].help}."
+    return ReportConfig("Tasks on the simulated table", f"{subtitle}. {help_given}")
 
 
 def _section(task: str, results: Sequence[Results]) -> TaskSection:
@@ -174,6 +203,7 @@ def _print(config: SimEvalConfig, sections: Sequence[TaskSection], subtitle: str
     for section in sections:
         print(f"{section.task}, {subtitle}")
         print(format_table(section.rows) + "\n")
+    print(f"protocol {config.protocol}: {PROTOCOLS[config.protocol].help}\n")
     if config.all:
         print(format_overview({section.task: section.rows for section in sections}) + "\n")
 
@@ -182,16 +212,22 @@ def _write_json(path: Path, config: SimEvalConfig, sections: Sequence[TaskSectio
     reports = {section.task: _report(config, section, model) for section in sections}
     content: dict[str, Any] = reports[config.task]
     if config.all:
-        content = {"episodes": config.episodes, "seed": config.seed, "model": model, "tasks": reports}
+        content = {**_heading(config, model), "episodes": config.episodes, "tasks": reports}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _heading(config: SimEvalConfig, model: str) -> dict[str, Any]:
+    """What figures of a run cannot be read without."""
+    protocol = {"protocol": config.protocol_label, "protocol_help": PROTOCOLS[config.protocol].help}
+    return {**protocol, "seed": config.seed, "model": model}
 
 
 def _report(config: SimEvalConfig, section: TaskSection, model: str) -> dict[str, Any]:
     """What the JSON file says of a task: the first solver's figures, the other solvers', the baselines'."""
     rows = section.rows
     solvers = [name for name in rows if name not in BASELINES]
-    report: dict[str, Any] = {"task": section.task, **rows[solvers[0]], "seed": config.seed, "model": model}
+    report: dict[str, Any] = {"task": section.task, **rows[solvers[0]], **_heading(config, model)}
     report["baselines"] = {name: rows[name] for name in BASELINES if name in rows}
     if len(solvers) > 1:
         report["solvers"] = {name: rows[name] for name in solvers}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_planner.client import JepaPlanner
+from jepa_sim.object_tasks import GRASPED
 from jepa_sim.task_names import REACH
 from jepa_sim.tasks import TaskConfig, TaskEpisode
 from jepa_tools.object_judge import ObjectSightings, object_of, why_object_failed
@@ -50,8 +51,13 @@ class TaskRun:
         return not self.failure
 
 
-def check_runs_through_nodes(task: str) -> None:
-    """Raises ValueError for a task whose start the simulator's reset cannot make."""
+def check_runs_through_nodes(task: str, last_goal: str = "") -> None:
+    """Raises ValueError for a task whose start the simulator's reset cannot make, or that the judge has to end."""
+    if last_goal == GRASPED:
+        raise ValueError(
+            f"{task}: its last goal is the grasp on the table, and only in process does the judge lift the hand: "
+            "measure it without --ros, or with --protocol assisted"
+        )
     if task.startswith("reach_with_object"):
         raise ValueError(
             f"{task} begins with the object in the gripper, which a reset of the simulator does not do: "
@@ -65,6 +71,7 @@ def run_task(
     config: TaskConfig,
     timeout: float,
     on_status: OnStatus = lambda _: None,
+    planned_gripper: bool = False,
 ) -> TaskRun:
     """Sets up `episode`, shows its goals and waits for what the planner makes of them.
 
@@ -74,14 +81,15 @@ def run_task(
         config: what counts as success.
         timeout: seconds, wall time, for the planner to reach the goals or give them up.
         on_status: told about every status on the way.
+        planned_gripper: the planner gets pictures without the expert's commands to the gripper.
 
     Raises:
         ValueError: a task that begins with the object in the gripper.
     """
-    check_runs_through_nodes(episode.task)
+    check_runs_through_nodes(episode.task, episode.final.name)
     if episode.task == REACH:
         return _run_reach(operator, episode, config, timeout, on_status)
-    return _run_with_object(operator, episode, config, timeout, on_status)
+    return _run_with_object(operator, episode, config, timeout, on_status, planned_gripper)
 
 
 def _run_reach(
@@ -101,11 +109,16 @@ def _run_reach(
 
 
 def _run_with_object(
-    operator: TableOperator, episode: TaskEpisode, config: TaskConfig, timeout: float, on_status: OnStatus
+    operator: TableOperator,
+    episode: TaskEpisode,
+    config: TaskConfig,
+    timeout: float,
+    on_status: OnStatus,
+    planned_gripper: bool,
 ) -> TaskRun:
-    """A sequence of pictures, with the gripper's schedule, as an action."""
+    """A sequence of pictures, with the gripper's schedule unless it is planned, as an action."""
     name = object_of(episode.task)
-    operator.reset(episode.seed, episode.task)
+    operator.reset(episode.seed, episode.task, episode.start_joint_positions.tolist())
     operator.picture()
     start, goals = operator.object_position(name), episode.goals
     with JepaPlanner() as planner:
@@ -114,7 +127,7 @@ def _run_with_object(
             operator.forget_statuses()
             planner.reach(
                 [goal.image for goal in goals],
-                [goal.gripper for goal in goals],
+                [None if planned_gripper else goal.gripper for goal in goals],
                 [STEPS_THROUGH_NODES * goal.steps for goal in goals],
                 block=False,
             )

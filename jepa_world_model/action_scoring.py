@@ -13,6 +13,7 @@ from typing import cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_world_model.energy import METRIC_DISTANCES
 from jepa_world_model.latent_store import LatentStore, StoredLatent, UnknownStampError
 from jepa_world_model.model_card import Distance
 from jepa_world_model.poses import integrate
@@ -66,12 +67,15 @@ class Scores:
         energies: float32 ``[samples]``.
         current_energy: distance of the newest context latent to the goal.
         surprise: distance of what was last predicted for now to what came; NaN when unknown.
+        gripper_change: how much further closed (-1..1) the fingers are in the goal's picture; NaN when the model cannot
+            tell.
         seconds: time spent in the model.
     """
 
     energies: NDArray[np.float32]
     current_energy: float
     surprise: float
+    gripper_change: float
     seconds: float
 
 
@@ -144,7 +148,8 @@ class ActionScorer:
         surprise = self._surprise_at(inputs.now)
         self._best = (inputs, int(np.argmin(scores)))
         current = self._distance_between(inputs.now.latent, goal.latent, chosen)
-        return Scores(scores, current, surprise, time.perf_counter() - start)
+        change = self.model.gripper_change(inputs.now.latent, goal.latent)
+        return Scores(scores, current, surprise, change, time.perf_counter() - start)
 
     def _goal(self, stamp: int) -> StoredLatent:
         """The goal of that stamp. A camera latent serves as well: a calibration asks what action led to it."""
@@ -195,7 +200,7 @@ class ActionScorer:
     def _distance(self, name: str) -> Distance:
         if name and name not in get_args(Distance):
             raise MalformedRequestError(f"distance: expected {', '.join(get_args(Distance))} or nothing, got {name!r}")
-        if name == "metric" and self.model.metric is None:
+        if name in METRIC_DISTANCES and self.model.metric is None:
             raise MalformedRequestError(f"distance: {self.model.card.name} holds no metric; ask for l1, l2 or cosine")
         return cast(Distance, name) if name else self.model.card.distance
 

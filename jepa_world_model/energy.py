@@ -11,6 +11,8 @@ from torch import Tensor
 
 from jepa_world_model.model_card import Distance
 
+METRIC_DISTANCES = ("metric", "metric_gripper")
+
 
 def latent_distance(
     latents: Tensor,
@@ -25,6 +27,7 @@ def latent_distance(
     one minus the tokens' mean cosine similarity. "metric" is the norm of the difference after a linear map
     ``metric`` ``[K, N * D]`` that was fitted to the robot's recorded states (see
     :mod:`jepa_world_model.training.energy_metric`); its unit is about a metre of the end-effector's way.
+    "metric_gripper" is the same for a map in which the gripper counts more (``WorldModel.distance`` chooses it).
 
     ``weights`` ``[N]`` make the mean over the tokens a weighted one; see :func:`region_weights`. None counts all alike.
 
@@ -41,10 +44,10 @@ def latent_distance(
         return _mean((latents - goal).square().mean(dim=-1), weights).sqrt()
     if distance == "cosine":
         return 1.0 - _mean(F.cosine_similarity(latents, goal, dim=-1), weights)
-    if distance == "metric":
+    if distance in METRIC_DISTANCES:
         if weights is not None:
             raise ValueError(
-                "the distance 'metric' was fitted to whole pictures: with weights, ask for l1, l2 or cosine"
+                f"the distance {distance!r} was fitted to whole pictures: with weights, ask for l1, l2 or cosine"
             )
         return _metric_distance(latents, goal, metric)
     raise ValueError(f"expected a distance of {', '.join(get_args(Distance))}, got {distance!r}")
@@ -82,7 +85,7 @@ def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
 
 def _metric_distance(latents: Tensor, goal: Tensor, metric: Tensor | None) -> Tensor:
     if metric is None:
-        raise ValueError("the distance 'metric' needs a checkpoint that holds one; ask for l1, l2 or cosine")
+        raise ValueError("a distance by metric needs a checkpoint that holds one; ask for l1, l2 or cosine")
     if metric.shape[-1] != goal.numel():
         raise ValueError(
             f"expected a metric [K, {goal.numel()}] for a goal {list(goal.shape)}, got {list(metric.shape)}"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from jepa_world_model.preprocess import Preprocess
 
-Distance = Literal["l1", "l2", "cosine", "metric"]
+Distance = Literal["l1", "l2", "cosine", "metric", "metric_gripper"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class ModelCard:
         reach_energy: energy below which the goal counts as reached; None when nobody measured it.
         reach_tolerance_m: distance that ``reach_energy`` was calibrated for, metres.
         energy_per_meter: slope of the energy over the distance to the goal, near the goal; None when not measured.
+        gripper_weight_m: metres that a full stroke of the gripper counts in the distance "metric", whose last row tells
+            the closedness.
+        planned_gripper_weight_m: the same in "metric_gripper", by which a planned gripper is planned: there it has to
+            stand out from what the pose is uncertain by.
         surprise_energy: prediction error above which what came is called unexpected; None when not measured.
     """
 
@@ -47,12 +51,19 @@ class ModelCard:
     reach_energy: float | None = None
     reach_tolerance_m: float | None = None
     energy_per_meter: float | None = None
+    gripper_weight_m: float = 0.01
+    planned_gripper_weight_m: float = 0.1
     surprise_energy: float | None = None
 
     @property
     def model_id(self) -> str:
         """``name@version``, as latent messages carry it."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def gripper_distance(self) -> Distance:
+        """The distance by which a planned gripper is planned."""
+        return "metric_gripper" if self.distance == "metric" else self.distance
 
     @property
     def preprocess(self) -> Preprocess:

@@ -53,6 +53,12 @@ class PredictorParameters:
     region: tuple[float, ...] = parameter(
         (), "Part of the picture that energies look at: left, top, right, bottom as shares of it; empty: all"
     )
+    gripper_weight: float = parameter(
+        0.0,
+        "Metres that a full stroke counts where the gripper is planned; 0: the model card's",
+        minimum=0.0,
+        maximum=1.0,
+    )
     latents_kept: int = parameter(32, "Camera latents that requests can name", minimum=1, maximum=4096)
     goals_kept: int = parameter(32, "Goal latents that requests can name", minimum=1, maximum=4096)
     max_samples: int = parameter(8192, "Action sequences that one request may hold", minimum=1)
@@ -86,7 +92,8 @@ class PredictorNode(ManagedNode[PredictorParameters]):
             torch.set_num_threads(parameters.threads)
         model = WorldModel.load(
             parameters.model, device=parameters.device, dtype=parameters.dtype, parts=("predictor",)
-        ).looking_at(parameters.region)
+        )
+        model = model.looking_at(parameters.region).weighing_gripper(parameters.gripper_weight)
         card = model.card
         self._accepted = LatentKind(card.model_id, card.tokens, card.dim)
         self._max_waiting = parameters.max_waiting
@@ -136,11 +143,12 @@ class PredictorNode(ManagedNode[PredictorParameters]):
             response.energies = scores.energies
             response.current_energy = scores.current_energy
             response.surprise = scores.surprise
+            response.gripper_change = scores.gripper_change
             response.seconds = scores.seconds
             self.health.succeeded(scores.seconds)
             self.health.measured("surprise", scores.surprise)
 
-        response.surprise = response.current_energy = float("nan")
+        response.surprise = response.current_energy = response.gripper_change = float("nan")
         await self._answer(response, score)
         return response
 

@@ -204,7 +204,39 @@ class WorldModel:
             ValueError: shapes that differ, or "metric" where the checkpoint holds none.
         """
         chosen = distance or self.card.distance
-        return latent_distance(self._latent(latents), self._latent(goal), chosen, self.metric, self.token_weights)
+        metric = self._gripper_metric if chosen == "metric_gripper" else self.metric
+        return latent_distance(self._latent(latents), self._latent(goal), chosen, metric, self.token_weights)
+
+    @functools.cached_property
+    def _gripper_metric(self) -> Tensor | None:
+        """The metric with the closedness, its last row, at the weight of a planned gripper."""
+        if self.metric is None:
+            return None
+        metric = self.metric.clone()
+        metric[-1] *= self.card.planned_gripper_weight_m / self.card.gripper_weight_m
+        return metric
+
+    def gripper_change(self, latent: Array, goal: Array) -> float:
+        """How much further closed (-1..1) the fingers are in ``goal`` than in ``latent``, both ``[tokens, dim]``.
+
+        Read off the metric's last row; NaN where the checkpoint holds no metric.
+        """
+        if self.metric is None:
+            return float("nan")
+        difference = (self._latent(goal) - self._latent(latent)).flatten()
+        return float(self.metric[-1] @ difference) / self.card.gripper_weight_m
+
+    def weighing_gripper(self, metres: float) -> WorldModel:
+        """The same model, in whose distance "metric_gripper" a full stroke counts so many ``metres``; 0: as it does.
+
+        Raises:
+            ValueError: a negative weight.
+        """
+        if not metres >= 0:
+            raise ValueError(f"expected a gripper weight of 0 m or more, got {metres}")
+        if metres == 0:
+            return self
+        return replace(self, card=replace(self.card, planned_gripper_weight_m=metres))
 
     def looking_at(self, region: Sequence[float]) -> WorldModel:
         """The same model, whose distances look at a part of the picture only.

@@ -70,10 +70,18 @@ class ActionBounds:
 
     @classmethod
     def symmetric(
-        cls, translation: float, rotation: float = 0.0, gripper: float = 0.0, gripper_dead_zone: float = 0.0
+        cls,
+        translation: float,
+        rotation: float = 0.0,
+        gripper: float = 0.0,
+        gripper_dead_zone: float = 0.0,
+        yaw: float = 0.0,
     ) -> ActionBounds:
-        """Bounds of ±``translation`` m (a ball), ±``rotation`` rad per axis, ±``gripper`` closedness."""
-        high = (translation,) * 3 + (rotation,) * 3 + (gripper,)
+        """Bounds of ±``translation`` m (a ball), ±``rotation`` rad per axis, ±``gripper`` closedness.
+
+        About the vertical it is ±``yaw`` rad where that is more.
+        """
+        high = (translation,) * 3 + (rotation,) * 2 + (max(rotation, yaw), gripper)
         low = tuple(-value for value in high)
         norm = translation if translation > 0 else None
         return cls(low, high, translation_norm=norm, gripper_dead_zone=gripper_dead_zone)
@@ -186,7 +194,8 @@ class SamplingSolver(ABC):
     """The loop that sampling solvers share: sample, score, refit. Not thread-safe.
 
     Candidate 0 of the first iteration is the warm start (all zeros without one); in later iterations it is
-    the current mean, so that a good plan is never lost to an unlucky draw.
+    the current mean, so that a good plan is never lost to an unlucky draw. Where the gripper is searched, some of the
+    first iteration's candidates hold, close and open it in one go; see `with_whole_grips`.
     """
 
     def __init__(
@@ -264,6 +273,8 @@ class SamplingSolver(ABC):
 
     def _candidates(self, search: _Search, index: int) -> Array:
         actions = self._sample(search.distribution, index)
+        if index == 0:
+            actions = with_whole_grips(actions, self._bounds)
         actions[0] = search.distribution.mean
         return self._bounds.clip(actions).astype(np.float32)
 
@@ -292,6 +303,24 @@ class SamplingSolver(ABC):
         self, distribution: Distribution, actions: Array, energies: Array, elites: npt.NDArray[np.intp]
     ) -> Distribution:
         """The distribution that the next iteration draws from."""
+
+
+def with_whole_grips(actions: Array, bounds: ActionBounds) -> Array:
+    """Candidates [samples, horizon, action_dim], of which every second moves the gripper as grippers are moved.
+
+    In turn they hold it, close it and open it whole in the first step, and leave it so. Beyond a horizon of 1 every
+    second of these rests the arm in that step: close, then lift. Nothing changes where the gripper is not searched.
+    """
+    if bounds.dimension <= GRIPPER or not bounds.low[GRIPPER] < bounds.high[GRIPPER]:
+        return actions
+    changed = np.array(actions)
+    for kind, change in enumerate((0.0, bounds.high[GRIPPER], bounds.low[GRIPPER])):
+        chosen = slice(1 + 2 * kind, None, 6)
+        changed[chosen, :, GRIPPER] = 0.0
+        changed[chosen, 0, GRIPPER] = change
+        if actions.shape[1] > 1 and change:
+            changed[chosen][::2, 0, :GRIPPER] = 0.0
+    return changed
 
 
 def as_warm_start(warm_start: Array | None, horizon: int, bounds: ActionBounds) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from jepa_planner.solvers.base import ActionBounds, Solver
+from jepa_planner.solvers.base import GRIPPER, ActionBounds, Solver
 from jepa_planner.solvers.cem import CemConfig, CemSolver
 from jepa_planner.solvers.cem_gradient import CemGradientConfig, CemGradientSolver
 from jepa_planner.solvers.gradient import GradientConfig, GradientSolver
@@ -22,7 +22,8 @@ class SolverConfig:
 
     max_step: longest translation per action, m.
     max_rotation: rad per axis and action; 0 holds the rotation as published.
-    max_gripper: closedness per action; 0 leaves the gripper to the sub-goals.
+    max_yaw: rad about the vertical and action, where that is more than max_rotation: an upright hand that turns.
+    max_gripper: closedness per action; 0 plans with the fingers as the sub-goal, or the gripper's rule, has them.
     The defaults are for a small model at 4 Hz on a CPU; `published_solver_config` has the paper's.
     """
 
@@ -42,6 +43,7 @@ class SolverConfig:
     learning_rate: float = 0.2
     max_step: float = 0.06
     max_rotation: float = 0.0
+    max_yaw: float = 0.0
     max_gripper: float = 0.0
     gripper_dead_zone: float = 0.0
     gripper_std: float = 0.0
@@ -50,11 +52,9 @@ class SolverConfig:
     def bounds(self) -> ActionBounds:
         """Where plans are looked for."""
         bounds = ActionBounds.symmetric(
-            self.max_step, self.max_rotation, self.max_gripper, gripper_dead_zone=self.gripper_dead_zone
+            self.max_step, self.max_rotation, self.max_gripper, self.gripper_dead_zone, self.max_yaw
         )
-        if self.gripper_std <= 0:
-            return bounds
-        return replace(bounds, std=(self.max_step,) * 3 + (self.max_rotation,) * 3 + (self.gripper_std,))
+        return replace(bounds, std=(*bounds.high[:GRIPPER], self.gripper_std)) if self.gripper_std > 0 else bounds
 
     def cem(self) -> CemConfig:
         """The cross-entropy method's part."""

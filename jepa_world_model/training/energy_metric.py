@@ -42,7 +42,7 @@ class EnergyMetric:
     """A fitted metric.
 
     Attributes:
-        weights: ``[K, tokens * dim]``, metres per unit of the standardised latent.
+        weights: ``[K, tokens * dim]``, metres per unit of the standardised latent; the last row tells the closedness.
         ridge: the regularisation that was chosen.
         median_cm, p90_cm: how well the map finds the end-effector on the held-out episodes.
     """

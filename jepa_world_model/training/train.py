@@ -252,6 +252,7 @@ def write_checkpoint(
         reach_tolerance_m=scale.reach_tolerance_m,
         energy_per_meter=scale.energy_per_meter,
         surprise_energy=scale.surprise_energy,
+        gripper_weight_m=config.metric.gripper_weight,
     )
     weights = None if metric is None else metric.weights
     save_world_model(config.checkpoint, encoder, predictor, card, origin, statistics.mean, statistics.std, weights)

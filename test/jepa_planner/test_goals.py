@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jepa_planner.goals import GoalConfig, GoalSequence, Outcome, SubGoal
-from jepa_planner.gripper import GripperConfig, GripperHysteresis, HeldFingers
 from jepa_planner.planner_parameters import GoalParameters
 from jepa_world_model.model_card import ModelCard
 
@@ -127,24 +126,10 @@ def test_a_first_or_unchanged_gripper_command_is_not_waited_for() -> None:
     assert [goals.observe(0.1).sub_goal for _ in range(2)] == [1, 2]
 
 
-def test_fingers_that_stopped_are_not_expected_to_close_on() -> None:
-    fingers = HeldFingers()
-    measured = (0.0, 0.2, 0.275, 0.276, 0.275)
-    expected = [fingers.change(1.0, closedness) for closedness in measured]
-    assert expected == pytest.approx([1.0, 0.8, 0.725, 0.0, 0.0])
-    assert fingers.change(0.0, 0.275) == pytest.approx(-0.275), "another command moves them again"
-    assert fingers.change(None, 0.275) is None
-
-
-def test_gripper_changes_only_past_the_other_threshold() -> None:
-    gripper = GripperHysteresis(GripperConfig(close_above=0.6, open_below=0.4, dwell_steps=0))
-    planned = (0.5, 0.7, 0.5, 0.45, 0.3, 0.55, 0.61)
-    assert [gripper.command(value) for value in planned] == [None, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0]
-
-
-def test_gripper_waits_between_two_changes() -> None:
-    gripper = GripperHysteresis(GripperConfig(dwell_steps=2))
-    assert [gripper.command(value) for value in (0.9, 0.1, 0.1, 0.1)] == [1.0, 1.0, 1.0, 0.0]
+def test_a_sub_goal_is_not_reached_before_its_gripper_is_settled() -> None:
+    goals = sequence(SubGoal("grasp"), SubGoal("lift"), tolerance=0.5)
+    assert not goals.observe(0.1, settled=False).advanced
+    assert goals.observe(0.1, settled=True).advanced
 
 
 def test_a_tolerance_is_an_energy_or_a_distance_of_a_calibrated_model() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from jepa_planner.cost import Assessment
 from jepa_planner.goals import GoalConfig, GoalSequence, Outcome, SubGoal
+from jepa_planner.gripper import GripperConfig
 from jepa_planner.mpc import Mpc, MpcConfig
 from jepa_planner.solvers import SolverConfig, make_solver
 
@@ -88,6 +91,80 @@ def test_the_arm_rests_while_the_gripper_closes() -> None:
     assert [action.plan is None for action in actions] == [True, True, False]
     np.testing.assert_allclose([action.values[6] for action in actions], 0.8)
     assert [float(np.abs(action.values[:6]).max()) > 0 for action in actions] == [False, False, True]
+
+
+AWAY = np.array([0.1, 0, 0])
+
+
+class GraspCost(DistanceCost):
+    """A perfect world model of a hand that should be somewhere with its fingers at some closedness."""
+
+    def __init__(self, _observation: str, state: np.ndarray, goal: tuple[np.ndarray, float]) -> None:
+        super().__init__(_observation, state, goal[0])
+        self._closedness = goal[1]
+
+    def assess(self) -> Assessment:
+        return Assessment(float(super().assess().energy + 0.1 * abs(self._closedness - self._state[6])))
+
+    def __call__(self, actions: np.ndarray) -> np.ndarray:
+        imagined = np.clip(self._state[6] + actions[:, :, 6].sum(axis=1), 0, 1)
+        return super().__call__(actions) + 0.1 * np.abs(imagined - self._closedness)
+
+
+class SeenGraspCost(GraspCost):
+    """The same of a model that tells from the pictures how far the fingers have to go."""
+
+    def assess(self) -> Assessment:
+        return replace(super().assess(), gripper_change=self._closedness - self._state[6])
+
+
+def grasp_and_carry(seen: bool, max_gripper: float) -> tuple[list, np.ndarray]:
+    """Steps toward a grasp 7 cm below and a place 10 cm away, with a cup that stops the fingers at 0.3."""
+    below, away = HOME[:3] - np.array([0, 0, 0.07]), HOME[:3] + AWAY
+    sub_goals = [SubGoal((below, 0.3)), SubGoal((away, 0.3)), SubGoal((away, 0.0))]
+    sequence = GoalSequence(sub_goals, GoalConfig(tolerance=0.02, plateau_steps=0, max_steps=12))
+    gripper = GripperConfig(mode="planned", close_change=0.15, open_change=0.18)
+    config = MpcConfig(plan_seconds=0, longest_step_holding=0.04, gripper=gripper)
+    mpc = Mpc(config, make_solver(SolverConfig(max_gripper=max_gripper)))
+    state, actions = HOME.copy(), []
+    state[6] = 0.0
+    for _ in range(30):
+        action = mpc.step("image", state, sequence, SeenGraspCost if seen else GraspCost)
+        actions.append(action)
+        if action.outcome is not Outcome.PURSUING:
+            break
+        state = state + action.values
+        state[6] = min(action.closedness or 0.0, 0.3)
+    return actions, state
+
+
+@pytest.mark.parametrize("max_gripper", [0.0, 0.75], ids=["weighed", "searched"])
+@pytest.mark.parametrize("seen", [False, True], ids=["energies", "pictures"])
+def test_a_planned_gripper_closes_at_the_object_holds_it_on_the_way_and_opens_at_its_place(
+    seen: bool, max_gripper: float
+) -> None:
+    actions, state = grasp_and_carry(seen, max_gripper)
+    assert actions[-1].outcome is Outcome.REACHED
+    pursued = [action for action in actions if action.outcome is Outcome.PURSUING]
+    commands = [action.closedness for action in pursued]
+    assert [command for command, before in zip(commands, [0.5, *commands], strict=False) if command != before] == [
+        None,
+        1.0,
+        0.0,
+    ]
+    carried = [action for action in pursued if action.progress.sub_goal == 1]
+    assert {action.closedness for action in carried} == {1.0}
+    assert max(float(np.linalg.norm(action.values[:3])) for action in carried) <= 0.04 + 1e-9
+    np.testing.assert_allclose(state[:3], HOME[:3] + AWAY, atol=0.02)
+
+
+def test_the_arm_rests_while_a_planned_gripper_moves() -> None:
+    actions, _ = grasp_and_carry(seen=True, max_gripper=0.0)
+    closing = next(index for index, action in enumerate(actions) if action.closedness == 1.0)
+    rest = actions[closing : closing + 2]
+    assert all(not np.any(action.values[:6]) for action in rest)
+    assert [action.plan is None for action in rest] == [False, True]
+    assert np.any(actions[closing + 2].values[:3]) or actions[closing + 2].progress.advanced
 
 
 def test_a_held_object_is_not_imagined_to_vanish() -> None:

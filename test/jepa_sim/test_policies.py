@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jepa_sim.environment import TableEnvironment
-from jepa_sim.policies import Behaviour, MixedPolicy, Phase, PolicyConfig, face_yaw, step_toward, tilt
+from jepa_sim.policies import Behaviour, MixedPolicy, Phase, PolicyConfig, step_toward, tilt, turn_to_faces
 from jepa_sim.reset import POINTING_DOWN
+from jepa_sim.scene import BOX
 
 PICK_ONLY = PolicyConfig(wander_share=0.0, target_share=0.0, pick_share=1.0, push_share=0.0)
 PUSH_ONLY = PolicyConfig(wander_share=0.0, target_share=0.0, pick_share=0.0, push_share=1.0)
@@ -67,17 +68,23 @@ def test_turned_grasps_set_the_fingers_square_to_the_boxs_faces(environment: Tab
         for _ in range(24):
             environment.step(policy.act())
             if policy.phase is Phase.CLOSE:
-                yaw = environment.object_yaw("box") - tilt(environment.state())[2]
-                off.append(abs(face_yaw(yaw)) if policy.object_name == "box" else 0.0)
+                if policy.object_name == BOX:
+                    off.append(abs(turn_to_faces(environment)))
                 break
-    met = [angle for angle in off if angle > 0.0]
-    assert len(met) >= 3
-    assert np.median(met) < 0.15
+    assert len(off) >= 3
+    assert np.median(off) < 0.15
 
 
-@pytest.mark.parametrize(("yaw", "expected"), [(0.0, 0.0), (np.pi / 2, 0.0), (0.3, 0.3), (np.pi / 2 - 0.2, -0.2)])
-def test_a_boxs_faces_repeat_every_quarter_turn(yaw: float, expected: float):
-    assert face_yaw(yaw) == pytest.approx(expected)
+@pytest.mark.parametrize("quarter", range(4))
+def test_the_faces_of_a_box_are_a_quarter_turn_apart(environment: TableEnvironment, quarter: int):
+    environment.reset(0)
+    yaw = environment.state()[5]
+    environment.simulation.place_object("box", (0.5, 0.0), yaw + 0.3 + quarter * np.pi / 2)
+    environment.simulation.refresh()
+    assert turn_to_faces(environment) == pytest.approx(0.3, abs=1e-6)
+    environment.simulation.place_object("box", (0.5, 0.0), yaw - 0.6 + quarter * np.pi / 2)
+    environment.simulation.refresh()
+    assert turn_to_faces(environment) == pytest.approx(-0.6, abs=1e-6)
 
 
 def test_the_gripper_stays_nearly_upright(environment: TableEnvironment):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from jepa_sim.environment import TableEnvironment
-from jepa_sim.expert import ExpertConfig, ExpertError, ScriptedExpert, reach_script
+from jepa_sim.expert import ExpertConfig, ExpertError, ScriptedExpert, grasp_place, reach_script
+from jepa_sim.policies import turn_to_faces
 from jepa_sim.task_names import TASK_NAMES
-from jepa_sim.tasks import StepBudgets, Task, TaskConfig, TaskEpisode, make_task
+from jepa_sim.tasks import NearStart, StepBudgets, Task, TaskConfig, TaskEpisode, make_task
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +119,68 @@ def test_budgets_that_leave_no_task_are_refused(steps: dict[str, int]):
         StepBudgets(**steps)
 
 
-def test_a_grasp_needs_steps_to_lift():
+def test_a_grasp_needs_steps_to_grasp_or_lift():
     with pytest.raises(ValueError, match="lifted"):
-        make_task("grasp_cup", TaskConfig(steps=StepBudgets(lifted=0)))
+        make_task("grasp_cup", TaskConfig(steps=StepBudgets(grasped=0, lifted=0)))
+
+
+@pytest.mark.parametrize("name", ["grasp_cup", "pick_place_box"])
+def test_a_near_start_is_an_open_hand_above_the_grasp(environment: TableEnvironment, name: str):
+    near, offsets = NearStart(lowest=0.07, highest=0.11, sideways=0.03), []
+    task = make_task(name, TaskConfig(near=near))
+    for seed in range(4):
+        episode = task.prepare(environment, seed)
+        grasp = grasp_place(environment, name.rpartition("_")[2])
+        offsets.append(episode.start_state[:3] - grasp)
+        assert episode.start_state[6] < 0.05
+        assert not task.succeeded(environment, episode)
+    heights, sides = np.array(offsets)[:, 2], np.linalg.norm(np.array(offsets)[:, :2], axis=1)
+    assert heights.min() > 0.065 and heights.max() < 0.115 and np.ptp(heights) > 0.005
+    assert sides.max() < 0.035 and np.ptp(sides) > 0.003
+
+
+def test_a_grasp_on_the_table_is_judged_by_lifting_it(environment: TableEnvironment):
+    steps = StepBudgets(hover=0, approached=0, descended=0, grasped=8, lifted=0)
+    task = make_task("grasp_cup", TaskConfig(steps=steps))
+    episode = task.prepare(environment, seed=11)
+    assert [goal.name for goal in episode.goals] == ["grasped"]
+    expert = task.expert(environment, episode)
+    while "grasped" not in expert.completed:
+        environment.step(expert.act())
+        expert.observe()
+    assert task.distance(environment, episode) < 0.01, "of the tool: the cup has not moved"
+    grasped = environment.save()
+    assert task.succeeded(environment, episode)
+    environment.restore(grasped)
+    environment.place_gripper(0.0)
+    assert not task.succeeded(environment, episode), "an open hand lifts nothing"
+
+
+def test_one_goal_shows_the_last_picture_and_grants_twice_the_experts_steps(environment: TableEnvironment):
+    for name in ("reach", "reach_with_object_box", "pick_place_cup"):
+        all_goals = make_task(name).prepare(environment, seed=3)
+        task = make_task(name, TaskConfig(one_goal=2.0))
+        episode = task.prepare(environment, seed=3)
+        (only,) = episode.goals
+        assert only.name == all_goals.final.name and np.array_equal(only.image, all_goals.final.image)
+        needed = play_expert(task, environment, episode)
+        # The script of pick-and-place goes on a little when the object is released.
+        assert needed <= episode.steps <= 2 * needed
+
+
+def test_pictures_of_an_aligned_grasp_show_the_hand_at_the_faces_of_the_box(environment: TableEnvironment):
+    angles = {}
+    for align in (False, True):
+        task = make_task("grasp_box", TaskConfig(expert=ExpertConfig(align=align)))
+        episode = task.prepare(environment, seed=12)
+        expert = task.expert(environment, episode)
+        while "descended" not in expert.completed:
+            environment.step(expert.act())
+            expert.observe()
+        angles[align] = abs(turn_to_faces(environment))
+        descended = next(goal for goal in episode.goals if goal.name == "descended")
+        assert np.allclose(environment.state()[:6], descended.state[:6], atol=1e-6)
+    assert angles[True] < 0.04 < 0.15 < angles[False]
 
 
 def test_a_dropped_object_is_no_success(environment: TableEnvironment):

@@ -18,11 +18,13 @@ from jepa_planner.goals import Outcome, Progress
 from jepa_planner.mpc import Action
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.task_names import TASK_NAMES
-from jepa_sim.tasks import StepBudgets, make_task
+from jepa_sim.tasks import NearStart, StepChanges, make_task
+from jepa_tools.cli import main
 from jepa_tools.controllers import ControlConfig, Expert, HoldStill, RandomActions, environment_action
 from jepa_tools.evaluation import EpisodeResult, prepare_episode, run_episode, scene_seeds
 from jepa_tools.evaluation_report import ReportConfig, TaskSection, write_report
 from jepa_tools.evaluation_table import format_table, statistics
+from jepa_tools.protocols import PROTOCOL_NAMES, PROTOCOLS
 from jepa_tools.sim_eval import SimEvalConfig, sim_eval
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint import save_world_model
@@ -46,6 +48,8 @@ KEYS = {
     "baselines",
     "failures",
     "goals",
+    "protocol",
+    "protocol_help",
 }
 
 
@@ -120,6 +124,48 @@ def test_several_solvers_stand_in_one_report(untrained: Path, tmp_path: Path):
     assert report["baselines"] == {}
 
 
+def test_results_carry_the_protocols_name_and_what_was_changed_about_it(
+    untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    options = {"task": "reach", "baselines": False, "steps": StepChanges(reach=1)}
+    report = evaluate(untrained, tmp_path / "r.json", html=tmp_path / "r.html", protocol="published-long", **options)
+    assert report["protocol"] == "published-long, but reach 1 steps"
+    assert "12/12/8" in report["protocol_help"]
+    printed = capsys.readouterr().out
+    assert "reach, protocol published-long, but reach 1 steps" in printed and "7 to 11 cm" in printed
+    assert "protocol published-long" in (tmp_path / "r.html").read_text()
+    assert SimEvalConfig().protocol_label == "assisted"
+    scheduled = SimEvalConfig(protocol="published", control=ControlConfig(gripper="scheduled", max_yaw=0.1))
+    assert scheduled.protocol_label == "published, but gripper scheduled, turns of 0.1 rad"
+
+
+def test_the_published_protocol_shows_three_pictures_and_no_schedule(untrained: Path, tmp_path: Path):
+    report = evaluate(untrained, tmp_path / "r.json", task="pick_place_cup", protocol="published", baselines=False)
+    assert [(goal["goal"], goal["steps"]) for goal in report["goals"]] == [
+        ("grasped", 4),
+        ("nearby", 10),
+        ("released", 4),
+    ]
+    assert report["initial_distance_m"] > 0.07
+
+
+def test_the_command_line_names_the_protocols_and_says_what_each_gives(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["sim-eval", "--help"])
+    shown = " ".join(re.sub(r"[│\n]", " ", capsys.readouterr().out).split())
+    near = NearStart()
+    assert "{assisted,published,published-long,one-goal}" in shown
+    for words in (
+        "7 to 11 cm above its grasp and at most 3 cm to the side",
+        "with 4, 10 and 4 steps",
+        "with 12, 12 and 8 steps",
+        "twice the steps that the expert needs",
+    ):
+        assert words in shown
+    assert (near.lowest, near.highest, near.sideways) == (0.07, 0.11, 0.03)
+    assert all(PROTOCOLS[name].name == name for name in PROTOCOL_NAMES)
+
+
 def test_two_processes_find_what_one_does(untrained: Path, tmp_path: Path):
     one = evaluate(untrained, tmp_path / "one.json", baselines=False)
     two = evaluate(untrained, tmp_path / "two.json", baselines=False, workers=2)
@@ -127,7 +173,7 @@ def test_two_processes_find_what_one_does(untrained: Path, tmp_path: Path):
 
 
 def test_an_object_task_is_planned_through_its_goals_within_their_budgets(untrained: Path, tmp_path: Path):
-    steps = StepBudgets(hover=1, approached=0, descended=2, grasped=3, lifted=1)
+    steps = StepChanges(hover=1, approached=0, descended=2, grasped=3, lifted=1)
     report = evaluate(untrained, tmp_path / "report.json", task="grasp_box", steps=steps, baselines=False)
     assert [(goal["goal"], goal["steps"]) for goal in report["goals"]] == [
         ("hover", 1),
@@ -142,7 +188,7 @@ def test_an_object_task_is_planned_through_its_goals_within_their_budgets(untrai
 def test_all_tasks_stand_in_one_file_and_one_report(
     untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    short = StepBudgets(1, hover=0, approached=0, descended=0, grasped=0, lifted=1, carried=0, lowered=0, released=1)
+    short = StepChanges(1, hover=0, approached=0, descended=0, grasped=0, lifted=1, carried=0, lowered=0, released=1)
     files = {"json": tmp_path / "all.json", "html": tmp_path / "all.html"}
     config = SimEvalConfig(all=True, episodes=1, seed=3, model=str(untrained), steps=short, baselines=False, **files)
     assert sim_eval(config) == 0

@@ -10,6 +10,7 @@ import torch
 from training_data import make_episodes, save_episodes
 
 from jepa_world_model.data.episodes import ClipSampler, DatasetError, load_episodes
+from jepa_world_model.training.energy_metric import MetricConfig
 from jepa_world_model.training.engine import Engine
 from jepa_world_model.training.joint import JointConfig
 from jepa_world_model.training.loop import LoopConfig, learning_rate_share
@@ -124,10 +125,12 @@ def test_two_commands_lead_from_episodes_to_a_checkpoint_that_loads(dataset: Pat
         checkpoint=tmp_path / "tiny.safetensors",
         encoder=EncoderShape(dim=32, depth=1, heads=2),
         predictor=PredictorShape(dim=32, depth=1, heads=2),
+        metric=MetricConfig(gripper_weight=0.02),
         post=PostTrainConfig(batch=4, max_stride=2),
         loop=LoopConfig(steps=4, warmup_steps=1, log_every=2),
     )
     world_model = WorldModel.load(train(config))
+    assert world_model.card.gripper_weight_m == 0.02
     assert (world_model.card.image_size, world_model.card.tokens, world_model.card.dim) == (SIZE, 4, 32)
     assert world_model.card.reach_energy is not None
     latents = world_model.encode(make_episodes(3).images[0])

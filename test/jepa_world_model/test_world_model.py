@@ -95,6 +95,40 @@ def test_shapes_that_do_not_fit_the_card_are_refused(wrong):
         model.rollout(inputs.context, inputs.states, inputs.actions[:0])
 
 
+def metric_model() -> WorldModel:
+    """Its metric finds a position, weighed 1, and a closedness, weighed as the card says, in single features."""
+    metric = torch.zeros(2, 16 * 48)
+    metric[0, 0], metric[1, 1] = 1.0, 0.01
+    card = tiny_card(distance="metric", gripper_weight_m=0.01)
+    return replace(tiny_world_model(), card=card, metric=metric)
+
+
+def latent_of(position: float, closedness: float) -> torch.Tensor:
+    latent = torch.zeros(16, 48)
+    latent[0, 0], latent[0, 1] = position, closedness
+    return latent
+
+
+def test_a_planned_gripper_counts_more_than_by_the_metric_as_it_was_fitted():
+    model, goal = metric_model(), latent_of(0.0, 0.0)
+    shut, away = latent_of(0.0, 1.0), latent_of(0.03, 0.0)
+    assert float(model.distance(shut, goal)) == pytest.approx(0.01)
+    assert float(model.distance(shut, goal, "metric_gripper")) == pytest.approx(0.1)
+    assert float(model.weighing_gripper(0.2).distance(shut, goal, "metric_gripper")) == pytest.approx(0.2)
+    assert float(model.weighing_gripper(0.2).distance(shut, goal, "metric")) == pytest.approx(0.01)
+    assert float(model.distance(away, goal, "metric_gripper")) == pytest.approx(0.03), "poses count as before"
+    assert model.card.gripper_distance == "metric_gripper" and tiny_card().gripper_distance == "l1"
+    with pytest.raises(ValueError, match="gripper weight"):
+        model.weighing_gripper(-0.1)
+
+
+def test_how_the_fingers_of_a_goal_differ_is_read_off_the_metric():
+    model = metric_model()
+    assert model.gripper_change(latent_of(0.5, 0.0), latent_of(0.1, 0.3)) == pytest.approx(0.3)
+    assert model.gripper_change(latent_of(0.0, 0.3), latent_of(0.0, 0.0)) == pytest.approx(-0.3)
+    assert np.isnan(tiny_world_model().gripper_change(latent_of(0, 0), latent_of(0, 1))), "no metric, no telling"
+
+
 def test_a_part_that_was_not_loaded_is_named():
     inputs = rollout_inputs(2, 1)
     with pytest.raises(CheckpointError, match="predictor"):
