@@ -1,4 +1,4 @@
-"""``jepa bench``: how fast planning, encoding, the nodes, training and bags are on this machine."""
+"""``jepa bench``: how fast planning, encoding, nodes, training and bags are, and what a model knows of its world."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from jepa_tools.bench.encode import EncodeBench, bench_encode
 from jepa_tools.bench.node import NodeBench, bench_node
 from jepa_tools.bench.plan import PlanBench, bench_plan
 from jepa_tools.bench.train import TrainBench, bench_train
+from jepa_tools.bench.world import WorldBench, bench_world
 
 BenchConfig = (
     Annotated[PlanBench, subcommand("plan")]
@@ -19,6 +20,7 @@ BenchConfig = (
     | Annotated[NodeBench, subcommand("node")]
     | Annotated[TrainBench, subcommand("train")]
     | Annotated[BagsBench, subcommand("bags")]
+    | Annotated[WorldBench, subcommand("world")]
 )
 
 
@@ -32,4 +34,6 @@ def bench(config: BenchConfig) -> Path:
         return bench_train(config)
     if isinstance(config, BagsBench):
         return bench_bags(config)
+    if isinstance(config, WorldBench):
+        return bench_world(config)
     return bench_node(config)

@@ -14,8 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from jepa_world_model.training.joint import state_features
-
-_ROWS_AT_ONCE = 2048
+from jepa_world_model.training.ridge import Moments
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def fit_energy_metric(latents: Tensor, states: Tensor, config: MetricConfig, see
     inputs, targets = latents[:split].flatten(0, 1), _weighted(states[:split], config).flatten(0, 1)
     held_out, truth = latents[split:].flatten(0, 1), _weighted(states[split:], config).flatten(0, 1)
     chosen = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))[: config.rows].sort().values
-    moments = _Moments.of(inputs[chosen], targets[chosen])
+    moments = Moments.of(inputs[chosen], targets[chosen])
     fits = [_fit(moments, ridge, held_out, truth) for ridge in tqdm(config.ridges, desc="energy metric")]
     return min(fits, key=lambda fit: fit.median_cm)
 
@@ -72,35 +71,7 @@ def _weighted(states: Tensor, config: MetricConfig) -> Tensor:
     return state_features(states.float()) * weights
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Means, and centred products of features ``[F, F]`` and with targets ``[F, K]``, per row."""
-
-    feature_mean: Tensor
-    target_mean: Tensor
-    gram: Tensor
-    cross: Tensor
-
-    @classmethod
-    def of(cls, inputs: Tensor, targets: Tensor) -> _Moments:
-        rows, features = inputs.shape[0], inputs[0].numel()
-        gram, cross = torch.zeros(features, features), torch.zeros(features, targets.shape[1])
-        total = torch.zeros(features)
-        parts = zip(inputs.split(_ROWS_AT_ONCE), targets.split(_ROWS_AT_ONCE), strict=True)
-        for part, target in tqdm(parts, desc="moments", total=-(-rows // _ROWS_AT_ONCE)):
-            values = part.flatten(1).float()
-            gram.addmm_(values.T, values)
-            cross.addmm_(values.T, target)
-            total += values.sum(0)
-        mean, target_mean = total / rows, targets.mean(0)
-        gram.div_(rows).addr_(mean, mean, alpha=-1.0)
-        return cls(mean, target_mean, gram, cross / rows - torch.outer(mean, target_mean))
-
-
-def _fit(moments: _Moments, ridge: float, held_out: Tensor, truth: Tensor) -> EnergyMetric:
-    gram = moments.gram.clone()
-    gram.diagonal().add_(ridge * moments.gram.diagonal().mean())
-    weights = torch.cholesky_solve(moments.cross, torch.linalg.cholesky(gram))
-    found = (held_out.flatten(1).float() - moments.feature_mean) @ weights + moments.target_mean
-    errors = 100.0 * (found - truth)[:, :3].norm(dim=-1)
-    return EnergyMetric(weights.T.contiguous(), ridge, float(errors.median()), float(errors.quantile(0.9)))
+def _fit(moments: Moments, ridge: float, held_out: Tensor, truth: Tensor) -> EnergyMetric:
+    linear = moments.solve(ridge)
+    errors = 100.0 * (linear(held_out) - truth)[:, :3].norm(dim=-1)
+    return EnergyMetric(linear.weights.T.contiguous(), ridge, float(errors.median()), float(errors.quantile(0.9)))

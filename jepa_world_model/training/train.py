@@ -39,11 +39,14 @@ from jepa_world_model.training.predictor_run import (
     predictor_for_data,
     trained_parts,
 )
-from jepa_world_model.training.probe import linear_probe
 from jepa_world_model.training.provenance import provenance, read_provenance
+from jepa_world_model.training.readout import fit_linear, readout_errors, readout_targets
 from jepa_world_model.training.run_folder import LOCK_FILE, STATE_FILE, claim, save_tensors
 from jepa_world_model.training.validation import validate
 from jepa_world_model.vision_transformer import VisionTransformer
+
+_PROBED_EVERY = 4
+"""Frames between those that fit the probe: neighbours in time look alike."""
 
 
 @dataclass(frozen=True)
@@ -207,27 +210,14 @@ def _finish(
     write_checkpoint(config, encoder.cpu(), predictor, data.latents.statistics, metric, scale, origin)
 
 
-def _probe(data: _Data, held_out_latents: Tensor, held_out: EpisodeArrays) -> dict[str, float]:
-    """How well a linear map of the latents finds the end-effector on held-out frames."""
-    latents = data.latents.whole()
-    train_rows = _some_rows(latents, 3000)
-    test_rows = _some_rows(held_out_latents, 1500)
-    probe = linear_probe(
-        latents.flatten(0, 1)[train_rows],
-        _positions(data.episodes)[train_rows],
-        held_out_latents.flatten(0, 1)[test_rows],
-        _positions(held_out)[test_rows],
-    )
-    return asdict(probe)
-
-
-def _some_rows(latents: Tensor, count: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randperm(latents.shape[0] * latents.shape[1], generator=generator)[:count]
-
-
-def _positions(episodes: EpisodeArrays) -> Tensor:
-    return torch.from_numpy(episodes.states[..., :3]).reshape(-1, 3)
+def _probe(data: _Data, held_out_latents: Tensor, held_out: EpisodeArrays) -> list[dict[str, Any]]:
+    """How well a linear map of the latents finds the tool, the objects and the closedness on held-out frames."""
+    latents = data.latents.whole()[:, ::_PROBED_EVERY]
+    targets, _ = readout_targets(data.episodes.first(len(latents)))
+    truth, quantities = readout_targets(held_out)
+    readout = fit_linear(latents.flatten(0, 1), targets[:, ::_PROBED_EVERY].flatten(0, 1))
+    errors = readout_errors(readout, held_out_latents.flatten(0, 1), truth.flatten(0, 1), quantities)
+    return [asdict(error) for error in errors]
 
 
 def write_checkpoint(

@@ -1,0 +1,147 @@
+"""``jepa bench world``: what a model knows of its world: read-outs of tool, objects and gripper, and predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from jepa_tools.bench.machine import describe_machine
+from jepa_tools.bench.report import print_table, write_report
+from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
+from jepa_world_model.training.readout import (
+    Quantity,
+    Readout,
+    ReadoutError,
+    fit_attentive,
+    fit_linear,
+    readout_errors,
+    readout_targets,
+)
+from jepa_world_model.training.validation import HorizonTable, imagine, validate
+from jepa_world_model.world_model import WorldModel
+
+
+@dataclass(frozen=True)
+class WorldBench:
+    """Measure read-outs and predictions of a checkpoint on held-out episodes.
+
+    Attributes:
+        model: checkpoint.
+        data: episodes that the read-outs are trained on.
+        validation: held-out episodes.
+        episodes: of ``data``, at most.
+        every: frames between those that are used of each episode.
+        predicted: after how many steps predicted latents are read.
+        horizon: longest prediction, steps.
+        clips: held-out clips.
+        threads: of the CPU; 0 leaves it to torch.
+        seed: of the clips and the attentive read-out.
+        out: the JSON file.
+    """
+
+    model: str
+    data: Path
+    validation: Path
+    episodes: int = 3000
+    every: int = 3
+    predicted: tuple[int, ...] = (1, 2, 4)
+    horizon: int = 8
+    clips: int = 512
+    threads: int = 0
+    seed: int = 0
+    out: Path = Path("out/bench_world.json")
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """Held-out episodes with their latents ``[E, T, N, D]`` and the targets of read-outs ``[E, T, K]``."""
+
+    episodes: EpisodeArrays
+    latents: Tensor
+    targets: Tensor
+    quantities: tuple[Quantity, ...]
+
+
+def bench_world(config: WorldBench) -> Path:
+    """Run the measurement; returns the JSON file."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    model = WorldModel.load(config.model)
+    if model.predictor is None:
+        raise ValueError(f"{model.card.name} holds no predictor; there is no world to measure")
+    train, held_out = load_episodes(config.data).first(config.episodes), load_episodes(config.validation)
+    targets, quantities = readout_targets(held_out)
+    there = _HeldOut(held_out, _latents(model, held_out.images), targets, quantities)
+    latents = _latents(model, train.images[:, :: config.every]).flatten(0, 1)
+    truth = readout_targets(train)[0][:, :: config.every].flatten(0, 1)
+    readouts = {"linear": fit_linear(latents, truth), "attentive": fit_attentive(latents, truth, seed=config.seed)}
+    rows = [row for name, readout in readouts.items() for row in _readout_rows(config, model, there, name, readout)]
+    title = f"{model.card.model_id}: median (p90) error of read-outs trained on {train.episodes} episodes; places in cm"
+    print_table(title, rows)
+    report = validate(model.predictor, there.latents, held_out, model.metric, config.horizon, config.clips, config.seed)
+    shares = [row for table in report.tables for row in _shares(table)]
+    print_table("error of predicted latents, as a share of the last frame's and of another clip's actions'", shares)
+    results = {"readouts": rows, "predictions": shares, "validation": report.as_dict()}
+    return write_report(config.out, config, describe_machine(torch.device("cpu")), results)
+
+
+def _latents(model: WorldModel, images: NDArray[np.uint8]) -> Tensor:
+    """Half-precision latents ``[E, T, N, D]`` of pictures ``[E, T, S, S, 3]``."""
+    rows = [model.encode(episode).half() for episode in tqdm(images, desc="encode", unit="episode", mininterval=2.0)]
+    return torch.stack(rows)
+
+
+def _readout_rows(
+    config: WorldBench, model: WorldModel, there: _HeldOut, name: str, readout: Readout
+) -> list[dict[str, Any]]:
+    """Errors from encoded latents, and from latents that were predicted so many steps ahead."""
+    every = slice(None, None, config.every)
+    encoded = readout_errors(
+        readout, there.latents[:, every].flatten(0, 1), there.targets[:, every].flatten(0, 1), there.quantities
+    )
+    rows = [{"read-out": name, "latents": "encoded", **_cells(encoded)}]
+    longest = max(config.predicted)
+    starts = torch.arange(0, there.latents.shape[1] - longest, config.every)
+    imagined = _imagined(model, there, starts, longest)
+    for ahead in config.predicted:
+        errors = readout_errors(
+            readout, imagined[:, ahead - 1], there.targets[:, starts + ahead].flatten(0, 1), there.quantities
+        )
+        rows.append({"read-out": name, "latents": f"predicted {ahead} ahead", **_cells(errors)})
+    return rows
+
+
+@torch.inference_mode()
+def _imagined(model: WorldModel, there: _HeldOut, starts: Tensor, steps: int) -> Tensor:
+    """Latents ``[E * S, steps, N, D]`` predicted from each of ``starts`` ``[S]`` under the recorded actions."""
+    if model.predictor is None:
+        raise ValueError(f"{model.card.name} holds no predictor")
+    states, actions = torch.from_numpy(there.episodes.states), torch.from_numpy(there.episodes.actions)
+    taken = torch.stack([actions[:, starts + step] for step in range(steps)], dim=2)
+    parts = [
+        imagine(model.predictor, episode[starts].float(), state[starts], action)
+        for episode, state, action in zip(there.latents, states, taken, strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def _cells(errors: tuple[ReadoutError, ...]) -> dict[str, str]:
+    return {error.quantity: f"{error.median:.2f} ({error.p90:.2f})" for error in errors}
+
+
+def _shares(table: HorizonTable) -> list[dict[str, Any]]:
+    """The table as two rows: one for each trivial guess that the model is held against."""
+    where = "where an object moved" if table.moved else "all frames"
+    guesses = {"the last frame": "copy_last_frame", "shuffled actions": "shuffled_actions"}
+    return [
+        {"distance": table.distance, "over": where, "against": name}
+        | {f"{row.horizon}": row.model / getattr(row, field) for row in table.horizons}
+        for name, field in guesses.items()
+    ]
