@@ -104,7 +104,7 @@ def test_recorded_poses_stand_in_for_joints(tmp_path):
     bag = read(write_bag(tmp_path / "bag", BagRecipe(joints=False, poses=True, urdf=False)))
     (episode,) = bag.episodes
     np.testing.assert_allclose(episode.states[4, :3], [0.5 + 0.1 * np.sin(1.0), 0.1, 0.3], atol=1e-6)
-    assert episode.joint_positions is None and "no finger joint" in bag.notes[0]
+    assert episode.joint_positions is None and "no finger" in bag.notes[0]
 
 
 def test_a_given_urdf_stands_in_for_the_bags(tmp_path):
@@ -136,7 +136,7 @@ def test_several_cameras_need_a_name(tmp_path):
     [
         (BagRecipe(images=False), "expected a camera's images"),
         (BagRecipe(joints=False), "expected joint states"),
-        (BagRecipe(frames=1), "at least two images"),
+        (BagRecipe(frames=1), "at least two images on .image that can be read, found 1"),
         (BagRecipe(camera_hz=1.0), "no two images follow each other at 4 Hz"),
     ],
     ids=["no images", "no joints", "one image", "slow camera"],
@@ -164,9 +164,8 @@ def test_a_bag_that_was_cut_off_is_called_so(tmp_path, storage, kept):
 
 
 def test_an_image_that_contradicts_itself_is_refused_with_its_time(tmp_path):
-    bag = read(write_bag(tmp_path / "bag", BagRecipe(encoding="16UC7")))
-    with pytest.raises(BagError, match=r"/image at 1700000000\.000 s: image: .*16UC7"):
-        list(bag.episodes[0].pictures())
+    with pytest.raises(BagError, match=r"(?s)found 0.*/image: 24 messages .* at 1700000000\.000 s: image: .*16UC7"):
+        read(write_bag(tmp_path / "bag", BagRecipe(encoding="16UC7")))
 
 
 def test_a_lone_storage_file_is_a_bag(tmp_path):
