@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -205,6 +206,19 @@ def split_bag(source: Path, target: Path) -> Path:
             whole["topics_with_message_count"].append(item)
     (target / "metadata.yaml").write_text(yaml.safe_dump(metadata[0]))
     return target
+
+
+def alter_bag(source: Path, target: Path, topic: str, change: Callable[[int, Any], Any]) -> Path:
+    """The same bag, with what `change` makes of each message of a topic and its number; bytes are written as such."""
+    with AnyReader([source]) as reader:
+        messages, number = [], 0
+        for item, stamp, data in reader.messages():
+            if item.topic == topic:
+                message = change(number, reader.deserialize(data, item.msgtype))
+                plain = isinstance(message, bytes)
+                data, number = message if plain else TYPES.serialize_cdr(message, item.msgtype), number + 1
+            messages.append((item, stamp, data))
+        return _write_messages(target, messages, reader.typestore)
 
 
 def _write_messages(path: Path, messages: list, types) -> Path:
