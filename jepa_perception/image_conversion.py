@@ -144,10 +144,11 @@ def _planar_to_rgb(message: Image, shared: int, blue: int) -> RgbImage:
     colour_step = 2 * step // shared
     if data.size == height * width + 2 * across * down:
         step, colour_step = width, 2 * across  # without padding, whatever the step was said to be
-    if step < width or data.size < step * height + colour_step * (down - 1) + 2 * across:
+    least, most = (step * height + colour_step * (down - 1) + 2 * across, step * height + colour_step * down)
+    if step < width or colour_step < 2 * across or not least <= data.size <= most:
         raise ImageRefusedError(
             f"image: {width} x {height} pixels of {message.encoding} with a step of {step} take "
-            f"{step * height + colour_step * down} bytes, got {data.size}"
+            f"{most} bytes, got {data.size}"
         )
     luma = np.lib.stride_tricks.as_strided(data, (height, width), (step, 1), writeable=False)
     samples = np.lib.stride_tricks.as_strided(

@@ -162,6 +162,14 @@ def test_planes_of_odd_sizes_and_padded_rows_are_read(size):
     assert np.abs(centres(image_to_rgb(message)) - centres(picture)).max() <= 4
 
 
+def test_planes_that_begin_elsewhere_than_the_size_says_are_refused():
+    """Some drivers align the height: the colours of another place would be taken."""
+    message = Image(height=30, width=48, encoding="nv12", step=48)
+    message.data.frombytes(planar("blue first", 2).tobytes())
+    with pytest.raises(ImageRefusedError, match="take 2160 bytes, got 2304"):
+        image_to_rgb(message)
+
+
 @pytest.mark.parametrize(
     ("encoding", "code"),
     [

@@ -11,6 +11,7 @@ from recorded_bags import (
     TYPES,
     BagRecipe,
     McapRecipe,
+    alter_bag,
     change_metadata,
     picture,
     rewrite_mcap,
@@ -156,6 +157,14 @@ def test_a_definition_in_the_bag_counts(tmp_path, sound):
 )
 def test_mcap_files_need_neither_chunks_nor_index_nor_summary(tmp_path, sound, options):
     assert_whole(rewrite_mcap(sound, tmp_path / "b.mcap", McapRecipe(options=options)))
+
+
+def test_messages_of_a_machine_with_the_other_byte_order_are_read(tmp_path, sound):
+    def swap(_, message):
+        return bytes(TYPES.serialize_cdr(message, message.__msgtype__, little_endian=False))
+
+    pictures = alter_bag(sound, tmp_path / "pictures", "/image", swap)
+    assert_whole(alter_bag(pictures, tmp_path / "both", "/joint_states", swap))
 
 
 def test_a_damaged_chunk_is_not_taken_for_sound(tmp_path, sound):
