@@ -15,7 +15,7 @@ from mcap.exceptions import McapError
 from rosbags.serde import SerdeError
 from rosbags.typesys import TypesysError
 
-from jepa_tools.bags.bag_metadata import METADATA, BagMetadata, read_metadata
+from jepa_tools.bags.bag_metadata import METADATA, BagMetadata, is_bag_metadata, read_metadata
 from jepa_tools.bags.definitions import BagDefinitions
 from jepa_tools.bags.storage import CDR, ROS1_HINT, Channel, Storage, StorageError, messages_of, open_storages
 
@@ -58,9 +58,9 @@ def find_bags(paths: Iterable[Path]) -> list[Path]:
 def _bags_below(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if is_storage_file(path) else []
-    if (path / METADATA).exists():
-        return [path]
     files = _storage_files(path)
+    if (path / METADATA).exists() and (files or is_bag_metadata(path / METADATA)):
+        return [path]
     # What is hidden is not finished yet.
     folders = sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
     return files + [bag for folder in folders for bag in _bags_below(folder)]
@@ -110,8 +110,10 @@ class OpenBag:
         notes: what is odd about its files, for people.
     """
 
-    def __init__(self, path: Path, storages: Sequence[Storage], metadata: BagMetadata) -> None:
-        self.path, self.metadata, self.notes = path, metadata.custom_data, metadata.problems
+    def __init__(
+        self, path: Path, storages: Sequence[Storage], metadata: BagMetadata, notes: tuple[str, ...] = ()
+    ) -> None:
+        self.path, self.metadata, self.notes = path, metadata.custom_data, notes
         self._storages, self._announced = storages, metadata.counts
         # A channel without a schema has its type in the metadata at best.
         self._types = {
@@ -194,7 +196,8 @@ def _opened(path: Path, stack: ExitStack) -> OpenBag:
         raise BagError(f"{path}: {METADATA} is missing: name the .mcap or .db3 file in it, or `ros2 bag reindex` it")
     metadata = read_metadata(path) if path.is_dir() else BagMetadata()
     with _damage_explained(path):
-        bag = OpenBag(path, open_storages(_files(path, metadata), stack), metadata)
+        files = _files(path, metadata)
+        bag = OpenBag(path, open_storages(files, stack), metadata, (*metadata.problems, *_left_out(path, files)))
     if not bag.topics:
         raise BagError(f"{path}: {_why_empty(bag)}")
     return bag
@@ -202,7 +205,7 @@ def _opened(path: Path, stack: ExitStack) -> OpenBag:
 
 def _files(path: Path, metadata: BagMetadata) -> list[Path]:
     """The files of a bag: those that its metadata names, or those that are there."""
-    files = [path / name for name in metadata.files] or ([path] if path.is_file() else _storage_files(path))
+    files = [_named_file(path, name) for name in metadata.files] or ([path] if path.is_file() else _storage_files(path))
     if absent := [file.name for file in files if not file.exists()]:
         raise BagError(f"{path}: {METADATA} names {', '.join(absent)}, which is not there: copy the whole folder")
     if not files:
@@ -210,6 +213,18 @@ def _files(path: Path, metadata: BagMetadata) -> list[Path]:
     if empty := [file.name for file in files if not file.stat().st_size]:
         raise BagError(f"{path}: {', '.join(empty)} is empty: the recording was cut off before its first message")
     return files
+
+
+def _named_file(folder: Path, name: str) -> Path:
+    """A file that the metadata names; some recorders name it as it was before they compressed it."""
+    packed = folder / f"{name}{_PACKED_SUFFIX}"
+    return packed if packed.exists() and not (folder / name).exists() else folder / name
+
+
+def _left_out(path: Path, files: Sequence[Path]) -> tuple[str, ...]:
+    """What is in the folder and is not named in the metadata, for people."""
+    surplus = [file.name for file in _storage_files(path) if file not in files] if path.is_dir() else []
+    return (f"{', '.join(surplus)} left out: not named in {METADATA}",) if surplus else ()
 
 
 def _why_empty(bag: OpenBag) -> str:

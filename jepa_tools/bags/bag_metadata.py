@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 METADATA = "metadata.yaml"
+_INFORMATION = "rosbag2_bagfile_information"
 _Part = TypeVar("_Part")
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
 
@@ -33,10 +34,15 @@ class BagMetadata:
     problems: tuple[str, ...] = ()
 
 
+def is_bag_metadata(file: Path) -> bool:
+    """Whether a file of that name is a bag's: other programs have one too."""
+    return _INFORMATION.encode() in file.read_bytes()
+
+
 def read_metadata(folder: Path) -> BagMetadata:
     """Reads what can be read of a folder's metadata: the bag's files hold everything else themselves."""
     try:
-        information = yaml.safe_load((folder / METADATA).read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
+        information = yaml.safe_load((folder / METADATA).read_text(encoding="utf-8"))[_INFORMATION]
         files = _files(information)
     except (OSError, yaml.YAMLError, *_MALFORMED) as error:
         reason = " ".join(str(error).split()) or type(error).__name__

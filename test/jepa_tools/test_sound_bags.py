@@ -239,6 +239,23 @@ def test_a_file_that_the_metadata_names_and_that_is_not_there_is_named(tmp_path,
         read(bag)
 
 
+def test_a_file_that_the_metadata_does_not_name_is_left_out_with_a_note(tmp_path, sound):
+    bag = copied(sound, tmp_path / "copy")
+    rewrite_mcap(sound, bag / "another.mcap", McapRecipe())
+    assert_whole(bag, notes=("another.mcap left out: not named in metadata.yaml",))
+
+
+def test_a_compressed_file_may_have_the_name_of_the_plain_one_in_the_metadata(tmp_path):
+    bag = write_bag(tmp_path / "bag", RECIPE, storage="sqlite3", compression="file")
+    assert_whole(change_metadata(bag, lambda metadata: metadata.update(relative_file_paths=["bag.db3"])))
+
+
+def test_metadata_of_another_program_does_not_hide_the_bags_below(tmp_path, sound):
+    copied(sound, tmp_path / "bags" / "one")
+    (tmp_path / "bags" / "metadata.yaml").write_text("title: bags\n")
+    assert find_bags([tmp_path / "bags"]) == [tmp_path / "bags" / "one"]
+
+
 def test_files_of_a_bag_are_read_in_the_order_of_recording(tmp_path, sound):
     bag = split_bag(sound, tmp_path / "split")
     change_metadata(bag, lambda metadata: metadata["relative_file_paths"].reverse())
