@@ -23,7 +23,10 @@ from jepa_world_model.safetensors_file import TensorSlot, refuse_text
 
 ENCODER_KEYS = ("target_encoder", "ema_encoder", "encoder")
 """Where official files keep the encoder, best first: the averaged one is the one to use."""
-_WRAPPERS = {"encoder": ("module", "backbone", "encoder"), "predictor": ("module", "backbone", "predictor")}
+_WRAPPERS = {
+    "encoder": ("module", "model", "backbone", "encoder"),
+    "predictor": ("module", "model", "backbone", "predictor"),
+}
 """What training puts before the names of each network's parameters."""
 _STALE = ("pos_embed", "predictor_pos_embed")
 """Left in 2.0 files by an earlier position embedding; nothing reads them under RoPE."""

@@ -179,6 +179,7 @@ WRAPPED = {
     "module.module.backbone.": "module.module.",
     "_fsdp_wrapped_module.module.backbone._orig_mod.": "_fsdp_wrapped_module.module.",
     "encoder.backbone.": "predictor.",
+    "model.encoder.": "model.predictor.",
     "": "",
 }
 
