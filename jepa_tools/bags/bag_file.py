@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,10 +25,10 @@ _PACKED_SUFFIX = ".zstd"
 _HASH_BYTES = 1 << 20
 _ALWAYS = (0, 2**63 - 1)
 
-# What the libraries raise for damaged files.
+# What the libraries raise for damaged files, also where a database holds values of other types than it should.
 _DAMAGE = (
-    McapError, zstandard.ZstdError, sqlite3.Error, struct.error, OSError, EOFError, RuntimeError,
-    ValueError, KeyError, IndexError, MemoryError,
+    McapError, zstandard.ZstdError, sqlite3.Error, struct.error, OSError, EOFError, RuntimeError, ValueError, TypeError,
+    AttributeError, LookupError, MemoryError,
 )  # fmt: skip
 _NO_MESSAGE = (SerdeError, TypesysError, struct.error, ValueError, KeyError, IndexError, AssertionError, MemoryError)
 
@@ -59,7 +60,7 @@ def _bags_below(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if is_storage_file(path) else []
     files = _storage_files(path)
-    if (path / METADATA).exists() and (files or is_bag_metadata(path / METADATA)):
+    if _is_split_bag(path, files) or ((path / METADATA).exists() and (files or is_bag_metadata(path / METADATA))):
         return [path]
     # What is hidden is not finished yet.
     folders = sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
@@ -74,6 +75,12 @@ def is_storage_file(path: Path) -> bool:
 
 def _storage_files(folder: Path) -> list[Path]:
     return sorted(item for item in folder.iterdir() if is_storage_file(item))
+
+
+def _is_split_bag(folder: Path, files: Sequence[Path]) -> bool:
+    """Whether these files are parts of one recording, by the names that a recorder gives them."""
+    number = re.compile(rf"{re.escape(folder.absolute().name)}_\d+\.")
+    return len(files) > 1 and all(number.match(file.name) for file in files)
 
 
 def _instead(path: Path) -> str:
@@ -192,7 +199,7 @@ def open_bag(path: Path) -> Iterator[OpenBag]:
 def _opened(path: Path, stack: ExitStack) -> OpenBag:
     if not path.exists():
         raise BagError(f"{path}: expected a bag, but there is nothing")
-    if path.is_dir() and not (path / METADATA).exists():
+    if path.is_dir() and not (path / METADATA).exists() and not _is_split_bag(path, _storage_files(path)):
         raise BagError(f"{path}: {METADATA} is missing: name the .mcap or .db3 file in it, or `ros2 bag reindex` it")
     metadata = read_metadata(path) if path.is_dir() else BagMetadata()
     with _damage_explained(path):

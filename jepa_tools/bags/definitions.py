@@ -33,7 +33,8 @@ class BagDefinitions:
         """A store with this type and everything in it.
 
         Raises:
-            LookupError: neither the bag nor the newest distribution defines it.
+            LookupError: neither the bag nor the newest distribution defines it, or the bag defines it without
+                something that belongs to it.
         """
         if name not in self._stores:
             fields: dict[str, Any] = {}
@@ -51,9 +52,15 @@ class BagDefinitions:
         fields = own if name in own else self._known
         if name not in fields:
             raise LookupError(f"no definition of {name} in the bag or in the newest distribution")
+        if absent := self._field_names(self._known, name) - self._field_names(fields, name):
+            raise LookupError(f"the bag defines {name} without {', '.join(sorted(absent))}")
         collected[name] = fields[name]
         for nested in nested_names(fields[name][1]):
             self._collect(nested, own, collected)
+
+    @staticmethod
+    def _field_names(types: Fields, name: str) -> set[str]:
+        return {field for field, _ in types[name][1]} if name in types else set()
 
     def _parsed(self, name: str) -> Fields:
         """What the bag's definition of a type defines; nothing if it has none that parses."""

@@ -202,6 +202,8 @@ class SqliteStorage(Storage):
             (start, stop, json.dumps(list(channels))),
         )
         for number, recorded, data in rows:
+            if not isinstance(data, bytes):
+                raise TypeError(f"expected bytes of a message, got {type(data).__name__}")
             yield recorded, channels[number], data
 
     def close(self) -> None:

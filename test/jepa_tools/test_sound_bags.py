@@ -137,6 +137,22 @@ def test_a_definition_in_the_bag_counts(tmp_path, sound):
         assert (bag.parse(data, message_type).height, bag.parse(data, message_type).width) == (80, 64)
 
 
+def test_a_standard_type_that_the_bag_defines_without_a_field_is_named(tmp_path, sound):
+    text = TYPES.generate_msgdef(IMAGE, ros_version=2)[0].replace("uint32 height\n", "")
+    file = rewrite_mcap(sound, tmp_path / "b.mcap", McapRecipe(definitions={IMAGE: ("ros2msg", text)}))
+    with pytest.raises(BagError, match=r"16 messages left out.*the bag defines sensor_msgs/msg/Image without height"):
+        read(file)
+
+
+def test_a_database_whose_messages_are_no_bytes_is_damaged(tmp_path, sqlite_bag):
+    bag = copied(sqlite_bag, tmp_path / "copy")
+    (file,) = bag.glob("*.db3")
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE messages SET data = 7 WHERE id = 9")
+    with pytest.raises(BagError, match=r"damaged or was cut off .expected bytes of a message, got int"):
+        read(bag)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -260,6 +276,20 @@ def test_files_of_a_bag_are_read_in_the_order_of_recording(tmp_path, sound):
     bag = split_bag(sound, tmp_path / "split")
     change_metadata(bag, lambda metadata: metadata["relative_file_paths"].reverse())
     assert_whole(bag)
+
+
+def test_files_of_one_recording_are_one_bag_without_their_metadata(tmp_path, sound):
+    bag = split_bag(sound, tmp_path / "split")
+    (bag / "metadata.yaml").unlink()
+    for number, file in enumerate(sorted(bag.glob("*.mcap"))):
+        file.rename(bag / f"split_{number}.mcap")
+    assert find_bags([tmp_path / "split"]) == [bag]
+    (note,) = read(bag).notes
+    assert "metadata.yaml cannot be read" in note and read(bag).episodes[0].length == 8
+    bag.rename(tmp_path / "others")  # files of another name may be bags of their own
+    assert len(find_bags([tmp_path / "others"])) == 2
+    with pytest.raises(BagError, match=r"metadata\.yaml is missing"):
+        read(tmp_path / "others")
 
 
 def test_files_of_a_bag_that_overlap_are_read_side_by_side(tmp_path):
