@@ -58,7 +58,7 @@ endif
 all: $(STAMPS)/ready
 
 demo: all
-	@$(RUN) -m jepa_tools.cli demo --seed $(SEED) --out out/demo
+	@$(RUN) -m jepa_tools demo --seed $(SEED) --out out/demo
 
 test: all $(STAMPS)/test_interfaces
 	@$(RUN) -m pytest $(TESTS)

@@ -1,17 +1,15 @@
 """ROS images as RGB arrays, whatever the encoding, row padding and byte order; what cannot be used is refused.
 
-The five encodings of colour cameras are read in place with numpy. Others (Bayer patterns, 16 bits, YUV) go
-through cv_bridge where it is installed and through rosbags-image otherwise. Messages may be those of rclpy or of a
-bag that is read without ROS: only their fields matter.
+Numpy and OpenCV do it all, so that the same bytes are the same picture on every machine. Messages may be those of rclpy
+or of a bag that is read without ROS: only their fields matter. docs/your-camera.md lists the encodings.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, Image
 
 RgbImage = NDArray[np.uint8]
+Array = NDArray[Any]
 
 # More than any camera sends; a corrupt header must not make the node allocate without bound.
 MAX_PIXELS = 1 << 26
@@ -32,56 +31,174 @@ class ImageRefusedError(ValueError):
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a pixel of one byte per channel becomes red, green, blue: `order` indexes its channels."""
+    """How rows of bytes become a picture.
+
+    Attributes:
+        channels: numbers per pixel in a row.
+        to_rgb: takes [height, width, channels] and returns [height, width, 3].
+        bits: of a number: 8, or 16 in the byte order that the message names.
+        shared: so many pixels of a row share their colour.
+        least: pixels along each side: a colour that is missing is made up from those around.
+    """
 
     channels: int
-    order: tuple[int, int, int]
+    to_rgb: Callable[[Array], Array]
+    bits: int = 8
+    shared: int = 1
+    least: int = 1
 
 
-_LAYOUTS = {
-    "rgb8": _Layout(3, (0, 1, 2)),
-    "bgr8": _Layout(3, (2, 1, 0)),
-    "rgba8": _Layout(4, (0, 1, 2)),
-    "bgra8": _Layout(4, (2, 1, 0)),
-    "mono8": _Layout(1, (0, 0, 0)),
+def _ordered(*order: int) -> Callable[[Array], Array]:
+    """Takes red, green and blue from these channels."""
+    return lambda pixels: pixels[:, :, list(order)]
+
+
+def _converted(code: int) -> Callable[[Array], Array]:
+    return lambda pixels: cv2.cvtColor(np.ascontiguousarray(pixels), code)
+
+
+# OpenCV names a pattern by the second row's second and third pixel: its BG is RGGB.
+_BAYER = {
+    "rggb": cv2.COLOR_BayerBG2RGB, "bggr": cv2.COLOR_BayerRG2RGB,
+    "gbrg": cv2.COLOR_BayerGR2RGB, "grbg": cv2.COLOR_BayerGB2RGB,
+}  # fmt: skip
+_UYVY = _Layout(2, _converted(cv2.COLOR_YUV2RGB_UYVY), shared=2)
+_YUYV = _Layout(2, _converted(cv2.COLOR_YUV2RGB_YUY2), shared=2)
+_LAYOUTS: Final = {
+    "rgb8": _Layout(3, _ordered(0, 1, 2)),
+    "bgr8": _Layout(3, _ordered(2, 1, 0)),
+    "rgba8": _Layout(4, _ordered(0, 1, 2)),
+    "bgra8": _Layout(4, _ordered(2, 1, 0)),
+    "mono8": _Layout(1, _ordered(0, 0, 0)),
+    "rgb16": _Layout(3, _ordered(0, 1, 2), 16),
+    "bgr16": _Layout(3, _ordered(2, 1, 0), 16),
+    "rgba16": _Layout(4, _ordered(0, 1, 2), 16),
+    "bgra16": _Layout(4, _ordered(2, 1, 0), 16),
+    "mono16": _Layout(1, _ordered(0, 0, 0), 16),
+    **{
+        f"bayer_{name}{bits}": _Layout(1, _converted(code), bits, least=4)
+        for name, code in _BAYER.items()
+        for bits in (8, 16)
+    },
+    "uyvy": _UYVY,
+    "yuv422": _UYVY,
+    "yuyv": _YUYV,
+    "yuv422_yuy2": _YUYV,
 }
-ENCODINGS = tuple(_LAYOUTS)
+_PLANAR: Final = {"nv12": (2, 0), "nv21": (2, 1), "nv24": (1, 0)}
+"""Pixels per sample of colour along each axis, and which of a sample's two numbers is the blue difference."""
+
+ENCODINGS = (*_LAYOUTS, *_PLANAR)
+_MATRIX = re.compile(r"(8U|8S|16U|16S|32S|32F|64F)C?\d*")
+
+_DEPTHS = re.compile(r"depth|^\s*(16|32|64)[USF]C\d", re.IGNORECASE)
+"""Formats of compressed messages whose numbers are no colours."""
+_JPEG = b"\xff\xd8\xff"
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
 
 
 def image_to_rgb(message: Image) -> RgbImage:
     """The picture of a raw image message: uint8 [height, width, 3], red first.
 
     Raises:
-        ImageRefusedError: unknown encoding, no pixels, or a step or amount of data that contradicts the size.
+        ImageRefusedError: unknown encoding, one that does not tell colours, no pixels, or a step or amount of data
+            that contradicts the size.
     """
     _check_size(message.height, message.width)
+    if message.encoding in _PLANAR:
+        return _planar_to_rgb(message, *_PLANAR[message.encoding])
     layout = _LAYOUTS.get(message.encoding)
     if layout is None:
-        return _other_encoding_to_rgb(message)
-    rows = _rows(message, message.width * layout.channels)
-    pixels = rows.reshape(message.height, message.width, layout.channels)
-    if message.encoding == "rgb8":
-        return np.ascontiguousarray(pixels)
-    return np.ascontiguousarray(pixels[:, :, list(layout.order)])
+        raise ImageRefusedError(_why_unknown(message.encoding))
+    if message.width % layout.shared or min(message.height, message.width) < layout.least:
+        raise ImageRefusedError(
+            f"image: {message.encoding} needs {layout.least} pixels or more along each side and a width that "
+            f"{layout.shared} divides, got {message.width} x {message.height}"
+        )
+    rows = _rows(message, message.width * layout.channels * layout.bits // 8)
+    if layout.bits == 16:
+        rows = _high_bytes(np.ascontiguousarray(rows), bool(message.is_bigendian))
+    return np.ascontiguousarray(layout.to_rgb(rows.reshape(message.height, message.width, layout.channels)))
+
+
+def _high_bytes(rows: RgbImage, big_endian: bool) -> RgbImage:
+    """Numbers of 16 bits as 8, rounded: 65535 is 255."""
+    values = rows.view(">u2" if big_endian else "<u2").astype(np.uint32)
+    return ((values + 128) // 257).astype(np.uint8)
+
+
+def _why_unknown(encoding: str) -> str:
+    if _MATRIX.fullmatch(encoding):
+        return (
+            f"image: the encoding {encoding!r} names numbers and no colours: expected such as rgb8, bgr8 or mono8; "
+            "set the one that is meant in the camera driver"
+        )
+    return f"image: expected the encoding {', '.join(ENCODINGS)}, got {encoding!r}"
+
+
+def _planar_to_rgb(message: Image, shared: int, blue: int) -> RgbImage:
+    """Rows of luma, then rows of colour samples, one for `shared` x `shared` pixels; full range, BT.601, as in JPEG."""
+    height, width = message.height, message.width
+    across, down = -(-width // shared), -(-height // shared)
+    data, step = np.frombuffer(message.data, dtype=np.uint8), message.step
+    colour_step = 2 * step // shared
+    if data.size == height * width + 2 * across * down:
+        step, colour_step = width, 2 * across  # without padding, whatever the step was said to be
+    least, most = (step * height + colour_step * (down - 1) + 2 * across, step * height + colour_step * down)
+    if step < width or colour_step < 2 * across or not least <= data.size <= most:
+        raise ImageRefusedError(
+            f"image: {width} x {height} pixels of {message.encoding} with a step of {step} take "
+            f"{most} bytes, got {data.size}"
+        )
+    luma = np.lib.stride_tricks.as_strided(data, (height, width), (step, 1), writeable=False)
+    samples = np.lib.stride_tricks.as_strided(
+        data[step * height :], (down, across, 2), (colour_step, 2, 1), writeable=False
+    )
+    colour = samples.repeat(shared, axis=0).repeat(shared, axis=1)[:height, :width]
+    # OpenCV wants luma, then the red and the blue difference.
+    planes = np.dstack([luma, colour[:, :, 1 - blue], colour[:, :, blue]])
+    return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB), dtype=np.uint8)
 
 
 def compressed_to_rgb(message: CompressedImage) -> RgbImage:
-    """The picture of a JPEG or PNG message: uint8 [height, width, 3], red first.
+    """The picture of a JPEG, PNG or TIFF message: uint8 [height, width, 3], red first.
+
+    The data tell which it is: `format` may be empty or anything, as the message's definition has it.
 
     Raises:
-        ImageRefusedError: another format, or data that does not decode.
+        ImageRefusedError: depths, data of a video, or data that do not decode or end too early.
     """
-    form = message.format.lower()
-    if not any(name in form for name in ("jpeg", "jpg", "png")) or "depth" in form:
-        raise ImageRefusedError(f"compressed image: expected the format jpeg or png, got {message.format!r}")
+    if _DEPTHS.search(message.format):
+        raise ImageRefusedError(f"compressed image: expected a picture, got depths ({message.format!r})")
     data = np.frombuffer(message.data, dtype=np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    came = f"the {data.size} bytes that came do not decode (format {message.format!r})"
+    if data[: len(_JPEG)].tobytes() == _JPEG and not _is_whole_jpeg(data.tobytes()):
+        # Some versions of OpenCV fill the missing part with grey.
+        raise ImageRefusedError(f"compressed image: {came}: the JPEG data end too early")
+    picture = _decoded(data)
     if picture is None:
-        raise ImageRefusedError(
-            f"compressed image: expected {message.format} data, the {data.size} bytes that came do not decode"
-        )
+        raise ImageRefusedError(f"compressed image: expected JPEG or PNG data, {came}")
     _check_size(picture.shape[0], picture.shape[1])
     return np.ascontiguousarray(picture[:, :, ::-1])
+
+
+def _decoded(data: RgbImage) -> Array | None:
+    """The picture, blue first; None if it is none, or larger than OpenCV allows."""
+    try:
+        return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:
+        return None
+
+
+def _is_whole_jpeg(data: bytes) -> bool:
+    """Whether the end comes after the first scan; a small picture in the header has an end of its own."""
+    position = len(_END_OF_IMAGE)
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == _START_OF_SCAN:
+            return data.find(_END_OF_IMAGE, position) >= 0
+        is_filling = data[position + 1] == 0xFF
+        position += 1 if is_filling else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return False
 
 
 def rgb_to_image(picture: RgbImage, header: Any) -> Image:
@@ -119,52 +236,3 @@ def _rows(message: Image, row_bytes: int) -> RgbImage:
         )
     data = np.frombuffer(message.data, dtype=np.uint8)
     return np.lib.stride_tricks.as_strided(data, (height, row_bytes), (step, 1), writeable=False)
-
-
-def _other_encoding_to_rgb(message: Image) -> RgbImage:
-    """Converts with a library; its complaint becomes part of the refusal."""
-    convert = _cv_bridge_to_rgb if importlib.util.find_spec("cv_bridge") else _rosbags_to_rgb
-    try:
-        return convert(_without_padding(message))
-    except (RuntimeError, ValueError, TypeError, cv2.error) as error:
-        raise ImageRefusedError(
-            f"image: expected the encoding {', '.join(ENCODINGS)} or one that converts to them, "
-            f"got {message.encoding!r} ({error})"
-        ) from error
-
-
-def _without_padding(message: Image) -> SimpleNamespace:
-    """The same image with rows that follow each other directly, which is how rosbags-image reads them."""
-    from rosbags.image import ImageError
-    from rosbags.image.image import to_cvtype
-
-    try:
-        bits, _, _, channels = to_cvtype(message.encoding)
-    except ImageError as error:
-        raise ValueError(str(error)) from error
-    row_bytes = math.ceil(message.width * channels * bits / 8)
-    return SimpleNamespace(
-        header=message.header,
-        height=message.height,
-        width=message.width,
-        encoding=message.encoding,
-        is_bigendian=message.is_bigendian,
-        step=row_bytes,
-        data=_rows(message, row_bytes).reshape(-1),
-    )
-
-
-def _cv_bridge_to_rgb(message: SimpleNamespace) -> RgbImage:
-    from cv_bridge import CvBridge  # part of a ROS installation, not of the wheels
-
-    return np.ascontiguousarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))
-
-
-def _rosbags_to_rgb(message: SimpleNamespace) -> RgbImage:
-    from rosbags.image import ImageError, image_to_cvimage
-
-    try:
-        picture = image_to_cvimage(cast("Any", message), "rgb8")  # which reads the fields and nothing else
-        return np.ascontiguousarray(cast("RgbImage", picture))
-    except ImageError as error:
-        raise ValueError(str(error)) from error

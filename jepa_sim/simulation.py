@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from jepa_sim.entities import Body, EntityState, UnknownEntityError
+from jepa_sim.graphics import rendering_error
 from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, FINGER_LINKS, FINGER_TRAVEL, TCP_LINK, franka_panda
 from jepa_sim.scene import CAMERA_NAME, OBJECTS, SceneConfig, build_spec
 from jepa_sim.spawned_body import add_spawned_body
@@ -285,13 +286,23 @@ class Simulation:
     # --- camera ---------------------------------------------------------------------------------------------
 
     def render(self, width: int = 256, height: int = 256) -> NDArray[np.uint8]:
-        """The camera's picture, RGB uint8 [height, width, 3]."""
+        """The camera's picture, RGB uint8 [height, width, 3].
+
+        Raises:
+            RenderingError: there is no OpenGL for it.
+        """
         renderer = self._renderer
         if renderer is None or renderer.model is not self.model or (renderer.width, renderer.height) != (width, height):
             self.close()
-            renderer = self._renderer = mujoco.Renderer(self.model, height, width)
+            renderer = self._renderer = self._new_renderer(width, height)
         renderer.update_scene(self.data, camera=CAMERA_NAME)
         return renderer.render()
+
+    def _new_renderer(self, width: int, height: int) -> mujoco.Renderer:
+        try:
+            return mujoco.Renderer(self.model, height, width)
+        except (mujoco.FatalError, RuntimeError, ImportError, AttributeError) as error:  # by backend and what it lacks
+            raise rendering_error(error) from error
 
 
 def opening_of(closedness: float) -> float:

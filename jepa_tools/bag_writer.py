@@ -17,6 +17,8 @@ from jepa_tools.message_types import MessageTypes
 BAG_VERSION: Final = 9
 _CDR_LITTLE_ENDIAN = 1
 _NANOSECONDS = 1_000_000_000
+STAMP_BYTES: Final = 12
+"""Encapsulation, seconds, nanoseconds: what a serialised message with a header begins with."""
 
 
 class BagExistsError(FileExistsError):

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import tyro
-
-from jepa_tools.config_file import CONFIG_OPTION, with_config_file
+from jepa_tools.importing import EXIT_INTERRUPTED, ending_at_once_when_interrupted
 
 TRACEBACK_VARIABLE = "JEPA_TRACEBACK"
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_USAGE = 1, 2
 
 # What wrong input, a missing file or a failed process raises, with a message for people. Anything else is a
 # programming error and keeps its traceback.
@@ -41,11 +39,13 @@ class Command:
 
     @property
     def exists(self) -> bool:
-        """Whether this installation has the module; does not import it."""
+        """Whether this installation has the module; does not import it, but the package that it is in."""
         try:
             return importlib.util.find_spec(self.module) is not None
         except ModuleNotFoundError:
             return False
+        except ImportError:
+            return True  # which says what it lacks when it is called for
 
     def load(self) -> Callable[[Any], Any]:
         """The function; imports its module."""
@@ -71,7 +71,8 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] = COMMANDS) -> int:
     """Runs `jepa` with `arguments` (default: the process's) and returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    available = {command.name: command for command in commands if command.exists}
+    with ending_at_once_when_interrupted("jepa"):
+        available = {command.name: command for command in commands if command.exists}
     if not words or words[0] in ("-h", "--help"):
         print(_help(available.values()))
         return 0 if words else EXIT_USAGE
@@ -101,13 +102,18 @@ def _run(command: Command, arguments: list[str]) -> int:
 
 
 def _call(command: Command, arguments: list[str]) -> int:
-    function = command.load()
-    configuration = tyro.cli(
-        configuration_type(function),
-        args=with_config_file(arguments),
-        prog=f"jepa {command.name}",
-        description=f"{command.summary}. {CONFIG_OPTION} FILE takes options from a YAML file.",
-    )
+    with ending_at_once_when_interrupted(f"jepa {command.name}"):
+        import tyro
+
+        from jepa_tools.config_file import CONFIG_OPTION, with_config_file
+
+        function = command.load()
+        configuration = tyro.cli(
+            configuration_type(function),
+            args=with_config_file(arguments),
+            prog=f"jepa {command.name}",
+            description=f"{command.summary}. {CONFIG_OPTION} FILE takes options from a YAML file.",
+        )
     result = function(configuration)
     if isinstance(result, int):
         return result

@@ -20,20 +20,25 @@ class ConfigFileError(ValueError):
 
 
 def with_config_file(arguments: Sequence[str]) -> list[str]:
-    """Arguments with ``--config-file FILE`` replaced by the file's settings, before all others.
+    """Arguments with ``--config-file FILE``, or with ``=``, replaced by the settings of the file, before the rest.
+
+    Of several files the later ones win.
 
     Raises:
         ConfigFileError: no file behind the option, or one that is not a YAML mapping.
     """
-    rest = list(arguments)
-    if CONFIG_OPTION not in rest:
-        return rest
-    at = rest.index(CONFIG_OPTION)
-    if at + 1 == len(rest):
-        raise ConfigFileError(f"{CONFIG_OPTION}: expected a YAML file behind it")
-    path = Path(rest[at + 1])
-    del rest[at : at + 2]
-    return [*_options(_read(path), ""), *rest]
+    rest: list[str] = []
+    files: list[Path] = []
+    words = iter(arguments)
+    for word in words:
+        option, equals, name = word.partition("=")
+        if option.replace("_", "-") != CONFIG_OPTION:  # the command line takes either for all options
+            rest.append(word)
+        elif name := (name if equals else next(words, "")):
+            files.append(Path(name))
+        else:
+            raise ConfigFileError(f"{CONFIG_OPTION}: expected a YAML file behind it")
+    return [*(word for file in files for word in _options(_read(file), "")), *rest]
 
 
 def _read(path: Path) -> Mapping[str, Any]:

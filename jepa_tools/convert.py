@@ -8,10 +8,13 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from jepa_common.text_files import describe_text_file
 from jepa_tools.conversion.columns import Storage
 from jepa_world_model.convert import ConvertConfig
 from jepa_world_model.convert import convert as convert_checkpoint
 
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
+_SOURCES = "a checkpoint (.pt, .safetensors, or a folder of Hugging Face), a bag of ROS 2 or a LeRobot dataset"
 Kind = Literal["auto", "checkpoint", "lerobot", "bag", "episodes"]
 
 
@@ -94,10 +97,33 @@ def _kind(config: ConvertRequest) -> Kind:
     if config.to != "auto":
         return config.to
     source = config.sources[0]
+    if not source.exists():
+        raise ValueError(f"{source}: expected {_SOURCES}, but there is no file or folder of that name")
     if (source / "meta" / "info.json").exists():
         return "bag"
-    is_bag = source.suffix in (".mcap", ".db3") or (source.is_dir() and any(source.rglob("metadata.yaml")))
-    return "lerobot" if is_bag else "checkpoint"
+    if _is_checkpoint(source):
+        return "checkpoint"
+    # The libraries for bags are not needed for checkpoints. What is no bag either is refused there, with its reason.
+    from jepa_tools.bags import BagError, find_bags
+
+    try:
+        find_bags([source])
+    except BagError as error:
+        other = describe_text_file(source) if source.is_file() else None
+        raise ValueError(f"expected {_SOURCES}; {f'{source} is {other}' if other else error}") from error
+    return "lerobot"
+
+
+def _is_checkpoint(source: Path) -> bool:
+    """By what the folder holds, by the file's name, or by how it begins: as torch writes one, whatever its name."""
+    if source.is_dir():
+        return any(
+            any(source.glob(name)) for name in ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
+        )
+    if source.suffix in CHECKPOINT_SUFFIXES:
+        return True
+    with source.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
 
 
 def _from_bags(config: ConvertRequest) -> None:

@@ -98,8 +98,9 @@ def _plain(axis: Axes) -> None:
 def write_video(path: Path, trace: DemoTrace, outcome: DemoOutcome) -> None:
     """The camera's view beside the goal image and the energy so far (H.264)."""
     distances = trace.distances(outcome.target, trace.frame_times)
-    # The stubs know only what readers and writers share.
-    writer: Any = imageio.get_writer(path, fps=VIDEO_RATE, codec="libx264", quality=8, macro_block_size=16)
+    # FFmpeg takes what stands before a colon in a relative path for a protocol; the stubs know only what readers and
+    # writers share.
+    writer: Any = imageio.get_writer(path.absolute(), fps=VIDEO_RATE, codec="libx264", quality=8, macro_block_size=16)
     with writer as video:
         for time, frame, distance in zip(trace.frame_times, trace.frames, distances, strict=True):
             video.append_data(_video_frame(trace, frame, float(time), float(distance)))

@@ -58,7 +58,7 @@ class MessageTypes:
         if name in self.store.fielddefs:
             return
         self.store.register({name: self._definition(name)})
-        for nested in _nested_names(self.store.fielddefs[name][1]):
+        for nested in nested_names(self.store.fielddefs[name][1]):
             self.require(nested)
 
     def starts_with_header(self, name: str) -> bool:
@@ -81,7 +81,7 @@ class MessageTypes:
             ) from error
 
 
-def _nested_names(fields: Any) -> Iterator[str]:
+def nested_names(fields: Any) -> Iterator[str]:
     """Names of the message types in a parsed list of fields, also inside arrays and sequences."""
     for _, (node, details) in fields:
         if node in (Nodetype.ARRAY, Nodetype.SEQUENCE):

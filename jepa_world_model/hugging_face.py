@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import partial
 from pathlib import Path
@@ -12,11 +11,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from jepa_world_model.checkpoint_errors import CheckpointError
-from jepa_world_model.safetensors_file import TensorSlot
+from jepa_world_model.hugging_face_files import index_file, read_json, read_weight_map, safetensors_files
+from jepa_world_model.parameter_names import unwrapped_names
+from jepa_world_model.safetensors_file import TensorSlot, refuse_text
 from jepa_world_model.vision_transformer import EncoderConfig
 
-_WRAPPER = "vjepa2."
-"""Classification models hold the encoder under this name."""
+_WRAPPERS = ("module", "model", "vjepa2")
+"""Training wraps modules; classification models hold the encoder under the last name."""
 _NOT_THE_ENCODER = ("predictor.", "pooler.", "classifier.")
 _RENAMED = (
     (re.compile(r"^embeddings\.patch_embeddings\."), "patch_embed."),
@@ -26,33 +27,19 @@ _RENAMED = (
 )
 _QUERY = re.compile(r"\.attn\.query\.(weight|bias)$")
 _HALVES = re.compile(r"\.attn\.(key|value)\.(weight|bias)$")
-_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-
-
-def safetensors_files(path: Path) -> list[Path]:
-    """The safetensors files that a file or a folder stands for.
-
-    Raises:
-        CheckpointError: a folder without any.
-    """
-    if path.is_file():
-        return [path]
-    files = sorted(path.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"expected .safetensors files in {path}, found none; download the model again")
-    return files
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
 
 
 def read_hugging_face(path: Path) -> tuple[dict[str, TensorSlot], tuple[str, ...]]:
     """Encoder tensors under official names, read when asked for, and the names of what is not the encoder.
 
     Raises:
-        CheckpointError: not safetensors, not VJEPA2Model, or a split query without its key and value.
+        CheckpointError: not safetensors, not VJEPA2Model, a part that is missing, or a split query without its key
+            and value.
     """
-    stored: dict[str, TensorSlot] = {}
-    for file in safetensors_files(path):
-        stored |= _slots(file)
-    named = {name.removeprefix(_WRAPPER): slot for name, slot in stored.items()}
+    stored = _stored(path)
+    own = unwrapped_names(stored, _WRAPPERS, str(path))
+    named = {own[name]: slot for name, slot in stored.items()}
     encoder = {name.removeprefix("encoder."): slot for name, slot in named.items() if name.startswith("encoder.")}
     if "embeddings.patch_embeddings.proj.weight" not in encoder:
         raise CheckpointError(
@@ -65,6 +52,29 @@ def read_hugging_face(path: Path) -> tuple[dict[str, TensorSlot], tuple[str, ...
     return _join_projections({_official_name(name): slot for name, slot in encoder.items()}), tuple(others)
 
 
+def _stored(path: Path) -> dict[str, TensorSlot]:
+    """All tensors, each from the file that the index names for it; other files and tensors do not count."""
+    by_file = {file.name: _slots(file) for file in safetensors_files(path)}
+    index = index_file(path)
+    if index is None:
+        stored: dict[str, TensorSlot] = {}
+        for file, slots in by_file.items():
+            if twice := sorted(stored.keys() & slots.keys()):
+                raise CheckpointError(
+                    f"{path}: {twice[0]} is in {file} and in an earlier part; download the model again"
+                )
+            stored |= slots
+        return stored
+    places = read_weight_map(index)
+    if lacking := [name for name, file in places.items() if name not in by_file[file]]:
+        first = lacking[0]
+        raise CheckpointError(
+            f"{index} names {first} in {places[first]}, which does not hold it ({len(lacking)} of {len(places)} are "
+            "not where they should be): index and parts are of different models; download all of them again"
+        )
+    return {name: by_file[file][name] for name, file in places.items()}
+
+
 def read_hugging_face_config(path: Path) -> EncoderConfig | None:
     """The encoder's shape from the ``config.json`` beside the weights, or None without one.
 
@@ -74,7 +84,7 @@ def read_hugging_face_config(path: Path) -> EncoderConfig | None:
     config_path = (path if path.is_dir() else path.parent) / "config.json"
     if not config_path.exists():
         return None
-    values = json.loads(config_path.read_text())
+    values = read_json(config_path)
     try:
         return EncoderConfig(
             image_size=values["crop_size"],
@@ -91,6 +101,7 @@ def read_hugging_face_config(path: Path) -> EncoderConfig | None:
 
 
 def _slots(file: Path) -> dict[str, TensorSlot]:
+    refuse_text(file)
     try:
         with safe_open(file, framework="pt") as opened:
             slots = {}

@@ -16,6 +16,7 @@ from jepa_world_model.action_predictor import ActionConditionedPredictor, Action
 from jepa_world_model.checkpoint import load_encoder_of, load_predictor_of, load_weights, open_world_model
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.hugging_face import read_hugging_face_config
+from jepa_world_model.hugging_face_files import safetensors_files
 from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.official_files import OfficialWeights, read_official
@@ -27,6 +28,7 @@ Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, MaskedPredictor
 Network = VisionTransformer | ActionConditionedPredictor | MaskedPredictor
 
 _CPU = torch.device("cpu")
+_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -210,10 +212,17 @@ def _own_metadata(path: Path) -> dict[str, str]:
 
 
 def official_version(path: Path) -> str:
-    """Short SHA-256 of a released file, 12 hex digits; for a folder, of its first safetensors file."""
-    file = path if path.is_file() else min(path.glob("*.safetensors"))
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()[:12]
+    """Short SHA-256 of a released model's file, 12 hex digits; of several files in the order of their names.
+
+    Raises:
+        CheckpointError: a folder without a model, or with a part missing.
+    """
+    digest = hashlib.sha256()
+    for file in safetensors_files(path):
+        with file.open("rb") as opened:
+            while chunk := opened.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()[:12]
 
 
 def _find_shapes(weights: OfficialWeights, model: str) -> NetworkShapes:

@@ -18,11 +18,16 @@ from torch import Tensor
 
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.hugging_face import read_hugging_face
-from jepa_world_model.safetensors_file import TensorSlot
+from jepa_world_model.parameter_names import unwrapped_names
+from jepa_world_model.safetensors_file import TensorSlot, refuse_text
 
 ENCODER_KEYS = ("target_encoder", "ema_encoder", "encoder")
 """Where official files keep the encoder, best first: the averaged one is the one to use."""
-_WRAPPERS = ("module.", "backbone.")
+_WRAPPERS = {
+    "encoder": ("module", "model", "backbone", "encoder"),
+    "predictor": ("module", "model", "backbone", "predictor"),
+}
+"""What training puts before the names of each network's parameters."""
 _STALE = ("pos_embed", "predictor_pos_embed")
 """Left in 2.0 files by an earlier position embedding; nothing reads them under RoPE."""
 
@@ -57,6 +62,7 @@ def read_official(path: Path) -> OfficialWeights:
 
 
 def _load(path: Path) -> Any:
+    refuse_text(path)
     with path.open("rb") as file:
         is_archive = file.read(2) == b"PK"
     if is_archive and not zipfile.is_zipfile(path):
@@ -108,18 +114,13 @@ def _tensors(
 ) -> tuple[dict[str, TensorSlot], list[str]]:
     slots: dict[str, TensorSlot] = {}
     stale: list[str] = []
-    for name, tensor in stored.items():
+    wrappers = _WRAPPERS["predictor" if group == "predictor" else "encoder"]
+    for name, plain in unwrapped_names(map(str, stored), wrappers, f"{group} in {path}").items():
+        tensor = stored[name]
         if not isinstance(tensor, Tensor):
             raise CheckpointError(f"{group}.{name} in {path} is a {type(tensor).__name__} where a tensor belongs")
-        plain = _unwrapped(name)
         if not strict and plain in _STALE:
             stale.append(f"{group}.{plain}")
         else:
             slots[plain] = TensorSlot.of(tensor)
     return slots, stale
-
-
-def _unwrapped(name: str) -> str:
-    for wrapper in _WRAPPERS:
-        name = name.removeprefix(wrapper)
-    return name

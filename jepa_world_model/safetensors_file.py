@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jepa_common.text_files import describe_text_file
 from jepa_world_model.checkpoint_errors import CheckpointError
 
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
@@ -86,7 +87,14 @@ def read_metadata(path: Path) -> dict[str, str]:
     return dict(header.get("__metadata__", {}))
 
 
+def refuse_text(path: Path) -> None:
+    """Raises CheckpointError for a text file, such as a Git LFS pointer or a web page, and says what it is."""
+    if instead := describe_text_file(path):
+        raise CheckpointError(f"{path}: expected weights, but it is {instead}")
+
+
 def _read_header(path: Path) -> dict[str, Any]:
+    refuse_text(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_tools.bag_writer import header_stamp
+from jepa_tools.bag_writer import STAMP_BYTES, header_stamp
 from jepa_tools.bags.bag_file import BagError, OpenBag
 from jepa_tools.bags.settings import BagSettings
 from jepa_tools.bags.topics import BagTopics
 
 Array = NDArray[np.float64]
 Stamps = NDArray[np.int64]
-_STAMP_BYTES = 12  # encapsulation, seconds, nanoseconds
 
 
 @dataclass
@@ -72,6 +72,7 @@ class BagIndex:
         commands: last point of the commanded trajectories [N, joints].
         urdf: of the bag; empty if it has none.
         refused: messages that could not be used, with the reason of the first.
+        notes: what else is odd about the bag, for people.
     """
 
     frames: Series
@@ -81,6 +82,14 @@ class BagIndex:
     commands: Series
     urdf: str
     refused: dict[str, tuple[int, str]]
+    notes: tuple[str, ...] = ()
+
+    def refusals(self) -> list[str]:
+        """What could not be used and why, for people."""
+        return [
+            f"{topic}: {count} messages left out, the first because: {reason}"
+            for topic, (count, reason) in self.refused.items()
+        ]
 
 
 def index_bag(bag: OpenBag, topics: BagTopics, settings: BagSettings) -> BagIndex:
@@ -91,9 +100,15 @@ def index_bag(bag: OpenBag, topics: BagTopics, settings: BagSettings) -> BagInde
     """
     indexer = _Indexer(bag, topics, settings)
     wanted = (topics.image, topics.joint_states, topics.tool_pose, topics.commands, topics.robot_description)
-    for topic, message_type, recorded, data in bag.raw_messages(filter(None, wanted)):
+    came = dict.fromkeys(filter(None, wanted), 0)
+    for topic, message_type, recorded, data in bag.raw_messages(came):
         indexer.add(topic, message_type, recorded, data)
-    return indexer.result()
+        came[topic] += 1
+    differing = [(topic, bag.announced(topic), count) for topic, count in came.items() if bag.announced(topic) != count]
+    notes = tuple(
+        f"{topic}: {announced} messages were announced, {count} came" for topic, announced, count in differing
+    )
+    return replace(indexer.result(), notes=(*bag.notes, *notes))
 
 
 class _Indexer:
@@ -104,7 +119,7 @@ class _Indexer:
         self._refused: dict[str, tuple[int, str]] = {}
 
     def add(self, topic: str, message_type: str, recorded: int, data: bytes) -> None:
-        if len(data) < _STAMP_BYTES and topic != self._topics.robot_description:
+        if len(data) < STAMP_BYTES and topic != self._topics.robot_description:
             self._refuse(topic, f"{len(data)} bytes are no {message_type}")
         elif topic == self._topics.image:
             self._frames.add(header_stamp(data), recorded)
@@ -129,16 +144,25 @@ class _Indexer:
             self._add_command(topic, recorded, message)
 
     def _add_joints(self, topic: str, stamp: int, recorded: int, message: Any) -> None:
-        positions = dict(zip(message.name, message.position, strict=False))
-        arm = [positions.get(name) for name in self._settings.arm_joints]
-        fingers = [positions[name] for name in self._settings.finger_joints if name in positions]
-        if not all(np.isfinite(value) for value in (*fingers, *(value for value in arm if value is not None))):
-            self._refuse(topic, "positions are not finite")
+        """Takes what is whole: a finger that cannot be used does not spoil the arm."""
+        if len(message.name) != len(message.position):
+            self._refuse(topic, f"{len(message.name)} names, {len(message.position)} positions")
             return
-        if None not in arm:
+        positions = dict(zip(message.name, message.position, strict=True))
+        arm = self._finite(topic, positions, self._settings.arm_joints)
+        if len(arm) == len(self._settings.arm_joints):
             self._arm.add(stamp, recorded, arm)
+        fingers = self._finite(f"{topic}, fingers", positions, self._settings.finger_joints)
         if fingers:
             self._fingers.add(stamp, recorded, [sum(fingers) / len(fingers)])
+
+    def _finite(self, topic: str, positions: Mapping[str, float], joints: Sequence[str]) -> list[float]:
+        """Positions of those joints that the message has; none if one is not finite."""
+        held = [name for name in joints if name in positions]
+        if bad := [name for name in held if not np.isfinite(positions[name])]:
+            self._refuse(topic, f"the position of {', '.join(bad)} is not finite")
+            return []
+        return [float(positions[name]) for name in held]
 
     def _add_pose(self, topic: str, stamp: int, recorded: int, pose: Any) -> None:
         position, turn = pose.position, pose.orientation

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_perception.image_conversion import ImageRefusedError, compressed_to_rgb, image_to_rgb
-from jepa_tools.bag_writer import header_stamp
-from jepa_tools.bags.bag_file import BagError, open_bag
-from jepa_tools.bags.bag_index import BagIndex, index_bag
+from jepa_tools.bags.bag_file import BagError, OpenBag, open_bag
+from jepa_tools.bags.bag_index import BagIndex, Series, index_bag
+from jepa_tools.bags.pictures import CheckedPictures, PicturesOfEpisode, check_pictures
 from jepa_tools.bags.resampling import NANOSECONDS, Run, resample, split_runs
 from jepa_tools.bags.robot_states import RobotStates, StatesOfRun
 from jepa_tools.bags.settings import BagSettings
-from jepa_tools.bags.topics import COMPRESSED_IMAGE, BagTopics, choose_topics
+from jepa_tools.bags.topics import BagTopics, choose_topics
 from jepa_world_model.poses import difference
 
 Array = NDArray[np.float64]
 Stamps = NDArray[np.int64]
-Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +32,7 @@ class BagEpisode:
         states: [T, 7] at those stamps.
         actions: [T - 1, 7].
         joint_positions: arm joints [T, joints], rad, or None.
-        pictures: opens the bag and yields the T pictures, uint8 [H, W, 3] RGB, one by one.
+        pictures: called, opens the bag and yields the T pictures, uint8 [H, W, 3] RGB, one by one.
     """
 
     stamps: Stamps
@@ -43,7 +40,7 @@ class BagEpisode:
     states: Array
     actions: Array
     joint_positions: Array | None
-    pictures: Callable[[], Iterator[Picture]]
+    pictures: PicturesOfEpisode
 
     @property
     def length(self) -> int:
@@ -93,13 +90,33 @@ def read_bag(path: Path, settings: BagSettings, rate_hz: float) -> RecordedBag:
     rate = settings.rate_hz or rate_hz
     with open_bag(path) as bag:
         topics = choose_topics(bag, settings)
-        index, metadata = index_bag(bag, topics, settings), bag.metadata
-    states = RobotStates(path, index, settings)
-    maker = _EpisodeMaker(path, topics, index, states, settings, rate)
-    episodes = tuple(maker.episodes())
-    if not episodes:
-        raise BagError(maker.why_none())
-    return RecordedBag(path, rate, topics, episodes, tuple(maker.notes()), metadata, states.urdf)
+        index = index_bag(bag, topics, settings)
+        states = RobotStates(path, index, settings)
+        maker = _EpisodeMaker(path, topics, index, states, settings, rate)
+        episodes, maker = _usable_episodes(bag, maker)
+    return RecordedBag(path, rate, topics, episodes, tuple(maker.notes()), bag.metadata, states.urdf)
+
+
+def _usable_episodes(bag: OpenBag, maker: _EpisodeMaker) -> tuple[tuple[BagEpisode, ...], _EpisodeMaker]:
+    """Episodes whose pictures all decode, and who made them.
+
+    Only the pictures of the episodes are tried. When one is bad, others beside it may stand in: then all are tried.
+
+    Raises:
+        BagError: there is no episode, or the size of the pictures changes.
+    """
+    episodes = maker.some_episodes()
+    checked = check_pictures(bag, maker.topics.image, _moments(episodes))
+    if checked.refused:
+        checked = check_pictures(bag, maker.topics.image)
+        maker = maker.without(checked)
+        episodes = maker.some_episodes()
+    checked.same_size(bag.path, _moments(episodes))
+    return episodes, maker
+
+
+def _moments(episodes: Sequence[BagEpisode]) -> set[tuple[int, int]]:
+    return {moment for episode in episodes for moment in episode.pictures.moments}
 
 
 class _EpisodeMaker:
@@ -114,10 +131,33 @@ class _EpisodeMaker:
         settings: BagSettings,
         rate_hz: float,
     ) -> None:
-        self._path, self._topics, self._index, self._states = path, topics, index, states
+        self._path, self.topics, self._index, self._states = path, topics, index, states
         self._settings, self._rate = settings, rate_hz
         self._runs = split_runs(index.frames.stamps, index.frames.recorded)
         self._stateless = self._short = self._gaps = 0
+
+    def without(self, checked: CheckedPictures) -> _EpisodeMaker:
+        """A maker that does not know the pictures that were refused."""
+        frames = self._index.frames
+        moments = zip(frames.recorded.tolist(), frames.stamps.tolist(), strict=True)
+        usable = np.array([moment not in checked.refused for moment in moments], dtype=bool)
+        count, reason = self._index.refused.get(self.topics.image, (0, next(iter(checked.refused.values()))))
+        index = replace(
+            self._index,
+            frames=Series(frames.stamps[usable], frames.recorded[usable], frames.values[usable]),
+            refused=self._index.refused | {self.topics.image: (count + len(checked.refused), reason)},
+        )
+        return _EpisodeMaker(self._path, self.topics, index, self._states, self._settings, self._rate)
+
+    def some_episodes(self) -> tuple[BagEpisode, ...]:
+        """At least one episode.
+
+        Raises:
+            BagError: there is none.
+        """
+        if episodes := tuple(self.episodes()):
+            return episodes
+        raise BagError("\n  ".join([self._why_none(), *self._index.notes, *self._index.refusals()]))
 
     def episodes(self) -> Iterator[BagEpisode]:
         for run in self._runs:
@@ -148,7 +188,7 @@ class _EpisodeMaker:
         commanded = self._settings.actions == "commands"
         actions = states.commanded_actions(stamps, values) if commanded else difference(values[:-1], values[1:])
         joints = states.joint_positions(stamps)
-        pictures = _PicturesOfEpisode(self._path, self._topics.image, stamps, recorded)
+        pictures = PicturesOfEpisode(self._path, self.topics.image, stamps, recorded)
         return BagEpisode(stamps, recorded, values, actions, joints, pictures)
 
     def notes(self) -> Iterator[str]:
@@ -162,16 +202,16 @@ class _EpisodeMaker:
         if self._short:
             yield f"{self._short} frames left out: alone between gaps"
         if self._settings.finger_joints and not len(self._index.fingers):
-            yield "no finger joint was recorded: the gripper counts as open"
+            yield "no finger's position was recorded: the gripper counts as open"
         if self._settings.actions == "commands" and not len(self._index.commands):
             yield "no arm command was recorded: all commanded actions are zero"
-        for topic, (count, reason) in self._index.refused.items():
-            yield f"{topic}: {count} messages left out, the first because: {reason}"
+        yield from self._index.notes
+        yield from self._index.refusals()
 
-    def why_none(self) -> str:
+    def _why_none(self) -> str:
         count = len(self._index.frames)
         if count < 2:
-            return f"{self._path}: expected at least two images on {self._topics.image}, found {count}"
+            return f"{self._path}: expected at least two images on {self.topics.image} that can be read, found {count}"
         if self._stateless:
             return (
                 f"{self._path}: no image has a robot state within {self._settings.state_bound:g} s: "
@@ -183,34 +223,3 @@ class _EpisodeMaker:
 def _parts(piece: NDArray[np.int64], longest: int) -> list[NDArray[np.int64]]:
     """Cuts an episode into parts of at most `longest` frames, about equally long."""
     return np.array_split(piece, -(-len(piece) // longest))
-
-
-class _PicturesOfEpisode:
-    """Reads an episode's pictures from the bag, in order, and no more of the bag than it must."""
-
-    def __init__(self, path: Path, topic: str, stamps: Stamps, recorded: Stamps) -> None:
-        self._path, self._topic, self._stamps, self._recorded = path, topic, stamps, recorded
-
-    def __call__(self) -> Iterator[Picture]:
-        """Raises BagError for a picture that cannot be read."""
-        keys = list(zip(self._recorded.tolist(), self._stamps.tolist(), strict=True))
-        position = {key: place for place, key in enumerate(keys)}
-        early: dict[int, Picture] = {}
-        place = 0
-        with open_bag(self._path) as bag:
-            span = int(self._recorded.min()), int(self._recorded.max()) + 1
-            for _, message_type, recorded, data in bag.raw_messages([self._topic], *span):
-                wanted = position.pop((recorded, header_stamp(data) or recorded), None)
-                if wanted is not None:
-                    early[wanted] = self._picture(bag.parse(data, message_type), message_type, recorded)
-                while place in early:
-                    yield early.pop(place)
-                    place += 1
-        if position:
-            raise BagError(f"{self._path}: {len(position)} images that were there before are not any more")
-
-    def _picture(self, message: Any, message_type: str, recorded: int) -> Picture:
-        try:
-            return compressed_to_rgb(message) if message_type == COMPRESSED_IMAGE else image_to_rgb(message)
-        except ImageRefusedError as error:
-            raise BagError(f"{self._path}, {self._topic} at {recorded / NANOSECONDS:.3f} s: {error}") from error

@@ -54,9 +54,11 @@ class RobotStates:
         joints = ", ".join(self._settings.arm_joints)
         if len(self._index.arm):
             return f"{self._path}: no robot_description: name the robot's `urdf` file in the settings"
+        refusals = "".join(f"\n  {text}" for text in self._index.refusals())
         return (
             f"{self._path}: expected joint states with {joints}, or tool poses (PoseStamped), found neither: "
             "without the robot's state there are no actions to evaluate; name topics and arm_joints in the settings"
+            f"{refusals}"
         )
 
     def within(self, run: Run, only_run: bool) -> StatesOfRun:

@@ -52,8 +52,7 @@ def _image_topic(bag: OpenBag, named: str) -> str:
         return _named(bag, named, "image", topics)
     cameras = {topic: _camera(topic) for topic in topics if not _is_no_camera(topic)}
     if not cameras:
-        held = sorted({item.topic for item in bag.connections}) or ["nothing"]
-        raise BagError(f"{bag.path}: expected a camera's images, found none among {', '.join(held)}")
+        raise BagError(f"{bag.path}: expected a camera's images, found none among {', '.join(bag.topics)}")
     if len(set(cameras.values())) > 1:
         raise BagError(f"{bag.path}: several cameras, {', '.join(cameras)}: name one as `image` in the settings")
     # The same picture twice: the raw one is exact.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import yaml
+from mcap.writer import Writer as McapWriter
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
@@ -205,6 +208,19 @@ def split_bag(source: Path, target: Path) -> Path:
     return target
 
 
+def alter_bag(source: Path, target: Path, topic: str, change: Callable[[int, Any], Any]) -> Path:
+    """The same bag, with what `change` makes of each message of a topic and its number; bytes are written as such."""
+    with AnyReader([source]) as reader:
+        messages, number = [], 0
+        for item, stamp, data in reader.messages():
+            if item.topic == topic:
+                message = change(number, reader.deserialize(data, item.msgtype))
+                plain = isinstance(message, bytes)
+                data, number = message if plain else TYPES.serialize_cdr(message, item.msgtype), number + 1
+            messages.append((item, stamp, data))
+        return _write_messages(target, messages, reader.typestore)
+
+
 def _write_messages(path: Path, messages: list, types) -> Path:
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connections = {}
@@ -213,3 +229,45 @@ def _write_messages(path: Path, messages: list, types) -> Path:
                 connections[source.topic] = writer.add_connection(source.topic, source.msgtype, typestore=types)
             writer.write(connections[source.topic], stamp, bytes(data))
     return path
+
+
+@dataclass(frozen=True)
+class McapRecipe:
+    """How another program would have written a bag's MCAP file.
+
+    definitions: encoding and text of each type's definition, instead of its own. beside: adds what it likes.
+    """
+
+    profile: str = "ros2"
+    qos: str = ""
+    definitions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    beside: Callable[[McapWriter], None] = lambda writer: None
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+def rewrite_mcap(source: Path, target: Path, recipe: McapRecipe) -> Path:
+    """Writes a bag's messages as one MCAP file."""
+    with AnyReader([source]) as reader, target.open("wb") as stream:
+        writer = McapWriter(stream, **recipe.options)
+        writer.start(profile=recipe.profile, library="another")
+        channels = {}
+        for item in reader.connections:
+            encoding, text = recipe.definitions.get(item.msgtype, ("ros2msg", item.msgdef.data))
+            schema = writer.register_schema(item.msgtype, encoding, text.encode())
+            channels[item.topic] = writer.register_channel(
+                item.topic, "cdr", schema, {"offered_qos_profiles": recipe.qos}
+            )
+        for item, recorded, data in reader.messages():
+            writer.add_message(channels[item.topic], recorded, bytes(data), recorded)
+        recipe.beside(writer)
+        writer.finish()
+    return target
+
+
+def change_metadata(bag: Path, change: Callable[[dict], None]) -> Path:
+    """Edits the metadata of a bag."""
+    file = bag / "metadata.yaml"
+    metadata = yaml.safe_load(file.read_text())
+    change(metadata["rosbag2_bagfile_information"])
+    file.write_text(yaml.safe_dump(metadata))
+    return bag

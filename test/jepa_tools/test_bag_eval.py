@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recorded_bags import BagRecipe, write_bag, write_pose_bag
+from recorded_bags import BagRecipe, alter_bag, write_bag, write_pose_bag
 from tiny_models import tiny_world_model
 
 from jepa_tools.bag_eval import command
@@ -203,6 +203,30 @@ def test_a_bag_that_cannot_be_used_is_noted_and_the_others_count(model, bag, tmp
     assert result.total.prediction == result.bags[1].prediction
     assert result.total.notes == ("1 of 2 bags could not be evaluated",)
     assert "expected joint states" in capsys.readouterr().err
+
+
+def test_one_change_of_picture_size_leaves_the_other_bags_their_numbers(bag, tmp_path, capsys):
+    def shrink(number, message):
+        small = np.zeros(32 * 40 * 3, np.uint8)
+        return message if number < 12 else replace(message, height=32, width=40, step=120, data=small)
+
+    changing = alter_bag(bag, tmp_path / "changing", "/image", shrink)
+    file = tmp_path / "bags.json"
+    small = ["--prediction.horizon", "3", "--planning.every", "0"]
+    assert main(["bag-eval", str(bag), str(changing), "--json", str(file), *small]) == 1
+    sound, refused = read_result(file).bags
+    assert sound.prediction.count[0] and not sound.error
+    assert "changing" in refused.error and "expected pictures of one size" in refused.error
+
+
+def test_a_picture_that_does_not_decode_costs_no_more_than_itself(model, bag, tmp_path):
+    def cut(number, message):
+        return replace(message, data=message.data[:100]) if number == 10 else message
+
+    result, _ = evaluate(model, alter_bag(bag, tmp_path / "cut", "/image", cut))
+    (evaluated,) = result.bags
+    assert not evaluated.error and [episode.frames for episode in evaluated.episodes] == [5, 6]
+    assert any("/image: 1 messages left out" in note for note in evaluated.notes)
 
 
 def test_means_over_bags_are_weighted_by_what_was_measured():

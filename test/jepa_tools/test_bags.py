@@ -1,12 +1,25 @@
 """Bags of any kind become episodes at the model's rate, or a clear message."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from recorded_bags import ARM, HOME, SECOND, START, URDF, BagRecipe, joints_at, picture, split_bag, write_bag
+from recorded_bags import (
+    ARM,
+    FINGERS,
+    HOME,
+    SECOND,
+    START,
+    URDF,
+    BagRecipe,
+    alter_bag,
+    joints_at,
+    picture,
+    split_bag,
+    write_bag,
+)
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from jepa_planner.kinematics import Kinematics
@@ -104,7 +117,7 @@ def test_recorded_poses_stand_in_for_joints(tmp_path):
     bag = read(write_bag(tmp_path / "bag", BagRecipe(joints=False, poses=True, urdf=False)))
     (episode,) = bag.episodes
     np.testing.assert_allclose(episode.states[4, :3], [0.5 + 0.1 * np.sin(1.0), 0.1, 0.3], atol=1e-6)
-    assert episode.joint_positions is None and "no finger joint" in bag.notes[0]
+    assert episode.joint_positions is None and "no finger" in bag.notes[0]
 
 
 def test_a_given_urdf_stands_in_for_the_bags(tmp_path):
@@ -136,7 +149,7 @@ def test_several_cameras_need_a_name(tmp_path):
     [
         (BagRecipe(images=False), "expected a camera's images"),
         (BagRecipe(joints=False), "expected joint states"),
-        (BagRecipe(frames=1), "at least two images"),
+        (BagRecipe(frames=1), "at least two images on .image that can be read, found 1"),
         (BagRecipe(camera_hz=1.0), "no two images follow each other at 4 Hz"),
     ],
     ids=["no images", "no joints", "one image", "slow camera"],
@@ -164,9 +177,112 @@ def test_a_bag_that_was_cut_off_is_called_so(tmp_path, storage, kept):
 
 
 def test_an_image_that_contradicts_itself_is_refused_with_its_time(tmp_path):
-    bag = read(write_bag(tmp_path / "bag", BagRecipe(encoding="16UC7")))
-    with pytest.raises(BagError, match=r"/image at 1700000000\.000 s: image: .*16UC7"):
-        list(bag.episodes[0].pictures())
+    with pytest.raises(BagError, match=r"(?s)found 0.*/image: 24 messages .* at 1700000000\.000 s: image: .*16UC7"):
+        read(write_bag(tmp_path / "bag", BagRecipe(encoding="16UC7")))
+
+
+def cut_picture(*numbers):
+    """Cuts off the data of these pictures."""
+
+    def change(number, message):
+        return replace(message, data=message.data[: len(message.data) // 2]) if number in numbers else message
+
+    return change
+
+
+@pytest.mark.parametrize("compressed", ["", "jpg", "png"])
+def test_a_picture_that_does_not_decode_is_left_out_with_a_note(tmp_path, compressed):
+    topic = "/image/compressed" if compressed else "/image"
+    sound = write_bag(tmp_path / "sound", BagRecipe(compressed=compressed))
+    bag = read(alter_bag(sound, tmp_path / "bag", topic, cut_picture(10)))
+    first, second = bag.episodes
+    assert (first.length, second.length) == (5, 6)
+    gap, note = bag.notes
+    assert "1 gaps in the images" in gap
+    assert f"{topic}: 1 messages left out, the first because: at 1700000001.250 s: " in note
+    assert np.abs(next(second.pictures()).astype(int) - picture(12)).mean() < 5
+
+
+def test_a_picture_beside_a_bad_one_stands_in_for_it(tmp_path):
+    sound = write_bag(tmp_path / "sound", BagRecipe(frames=60, camera_hz=40.0))
+    bag = read(alter_bag(sound, tmp_path / "bag", "/image", cut_picture(20, 21)))
+    (episode,) = bag.episodes
+    np.testing.assert_array_equal(list(episode.pictures())[2], picture(19))
+    assert "/image: 2 messages left out" in bag.notes[0]
+
+
+def test_a_message_that_is_no_picture_is_left_out(tmp_path):
+    sound = write_bag(tmp_path / "sound")
+    bag = read(
+        alter_bag(sound, tmp_path / "bag", "/image", lambda number, message: b"\0\1" if number == 3 else message)
+    )
+    assert "2 bytes are no sensor_msgs/msg/Image" in bag.notes[0] and bag.episodes[0].length == 12
+
+
+def test_pictures_that_change_their_size_are_refused_with_the_time(tmp_path):
+    def change(number, message):
+        large = np.zeros((32, 40, 3), np.uint8)
+        small = replace(message, height=32, width=40, step=120, data=large.reshape(-1))
+        return message if number < 12 else small
+
+    sound = write_bag(tmp_path / "sound")
+    with pytest.raises(BagError, match=r"80 x 64 pixels at first and 40 x 32 from 1700000001\.500 s on"):
+        read(alter_bag(sound, tmp_path / "bag", "/image", change))
+
+
+def test_a_finger_that_is_not_finite_does_not_spoil_the_arm(tmp_path):
+    sound = write_bag(tmp_path / "sound")
+
+    def spoil(number, message):
+        return replace(message, position=np.append(message.position[:8], np.nan)) if number % 2 else message
+
+    bag = read(alter_bag(sound, tmp_path / "bag", "/joint_states", spoil))
+    (before,), (after,) = read(sound).episodes, bag.episodes
+    np.testing.assert_array_equal(before.states[:, :6], after.states[:, :6])
+    (note,) = bag.notes
+    assert "/joint_states, fingers: " in note and "position of panda_finger_joint2 is not finite" in note
+
+
+def test_without_any_finite_finger_the_gripper_counts_as_open(tmp_path):
+    sound = write_bag(tmp_path / "sound")
+    spoiled = np.full(2, np.nan)
+    bag = read(
+        alter_bag(
+            sound,
+            tmp_path / "bag",
+            "/joint_states",
+            lambda _, message: replace(message, position=np.append(message.position[:7], spoiled)),
+        )
+    )
+    assert bag.episodes[0].length == 12 and not bag.episodes[0].states[:, 6].any()
+    assert "the gripper counts as open" in bag.notes[0] and "/joint_states, fingers" in bag.notes[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda message: replace(message, position=message.position[:7]), "9 names, 7 positions"),
+        (lambda message: replace(message, position=message.position[:0]), "9 names, 0 positions"),
+        (
+            lambda message: replace(message, position=np.append([np.nan], message.position[1:])),
+            "the position of panda_joint1 is not finite",
+        ),
+    ],
+)
+def test_the_reason_why_no_joint_state_could_be_used_is_told(tmp_path, change, reason):
+    sound = write_bag(tmp_path / "sound")
+    with pytest.raises(BagError) as error:
+        read(alter_bag(sound, tmp_path / "bag", "/joint_states", lambda _, message: change(message)))
+    assert f"the first because: {reason}" in str(error.value)
+
+
+def test_velocities_that_are_not_finite_do_not_matter(tmp_path):
+    sound = write_bag(tmp_path / "sound")
+    velocities = np.full(len([*ARM, *FINGERS]), np.nan)
+    bag = read(
+        alter_bag(sound, tmp_path / "bag", "/joint_states", lambda _, message: replace(message, velocity=velocities))
+    )
+    assert not bag.notes and bag.episodes[0].length == 12
 
 
 def test_a_lone_storage_file_is_a_bag(tmp_path):

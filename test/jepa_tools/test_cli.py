@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,3 +120,56 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize("command", [item for item in COMMANDS if item.exists], ids=lambda item: item.name)
 def test_every_subcommand_takes_one_configuration(command: Command):
     assert configuration_type(command.load()) is not None
+
+
+SLOW_IMPORT = """
+import pathlib, sys, time
+pathlib.Path(sys.argv[1]).touch()
+while True:
+    try:
+        time.sleep(0.05)
+    except BaseException:
+        pass  # as libraries do that try one thing after the other
+"""
+
+
+def test_an_interrupt_while_a_command_is_imported_ends_it_at_once(tmp_path: Path):
+    (tmp_path / "slow_import.py").write_text(SLOW_IMPORT)
+    program = (
+        "import sys; from jepa_tools.cli import Command, main; "
+        "sys.exit(main(['slow'], [Command('slow', 'slow_import', 'f', '')]))"
+    )
+    begun = tmp_path / "begun"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(begun)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not begun.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    try:
+        _, error = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and error == "jepa slow: interrupted\n"
+
+
+def test_after_the_import_an_interrupt_is_an_exception_again():
+    program = (
+        "import signal; from jepa_tools.importing import ending_at_once_when_interrupted as ending\n"
+        "with ending('a'): pass\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "with ending('a'): assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_program_imports_nothing_heavy_before_it_can_be_interrupted():
+    heavy = {"tyro", "yaml", "numpy", "torch", "dataclasses", "inspect", "jepa_tools.cli"}
+    program = "import sys; before = set(sys.modules); import jepa_tools.__main__; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not heavy & set(done.stdout.split())

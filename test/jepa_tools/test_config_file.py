@@ -43,6 +43,28 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
     assert parse(tmp_path, "out: a\nloop: {steps: 7}\n", "--loop.steps", "9").loop.steps == 9
 
 
+@pytest.mark.parametrize("written", ["--config-file {}", "--config-file={}", "--config_file={}", "--config_file {}"])
+@pytest.mark.parametrize("name", ["settings.yaml", "a=b.yaml", "with space.yaml"])
+def test_a_file_may_stand_behind_an_equals_sign(tmp_path: Path, written: str, name: str) -> None:
+    (tmp_path / name).write_text("loop: {steps: 7}\n")
+    option, equals, _ = written.partition("=")
+    words = [f"{option}={tmp_path / name}"] if equals else [option.split()[0], str(tmp_path / name)]
+    assert tyro.cli(Config, args=with_config_file([*words, "--out", "a"])).loop.steps == 7
+
+
+def test_of_several_files_the_later_one_wins(tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text("out: a\nloop: {steps: 1, fast: false}\n")
+    (tmp_path / "second.yaml").write_text("loop: {steps: 2}\n")
+    arguments = ["--config-file", str(tmp_path / "first.yaml"), f"--config-file={tmp_path / 'second.yaml'}"]
+    assert tyro.cli(Config, args=with_config_file(arguments)).loop == Loop(2, False)
+
+
+@pytest.mark.parametrize("arguments", [["--config-file"], ["--config-file="], ["--out", "a", "--config-file", ""]])
+def test_an_option_without_its_file_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(ConfigFileError, match="expected a YAML file behind it"):
+        with_config_file(arguments)
+
+
 @pytest.mark.parametrize("text", ["out: a\nloop: {stepz: 7}\n", "out: a\nloop: {steps: many}\n"])
 def test_unknown_names_and_wrong_types_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(SystemExit):

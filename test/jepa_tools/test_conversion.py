@@ -47,6 +47,15 @@ def test_a_bag_that_became_a_dataset_and_a_bag_again_has_the_same_frames_stamps_
         np.testing.assert_array_equal(list(new.pictures()), list(old.pictures()))
 
 
+@pytest.mark.parametrize("folder", ["2026-11-27T10:30:00", "100%41done", "q?uest#hash"])
+def test_relative_paths_may_hold_what_means_something_elsewhere(tmp_path, monkeypatch, folder):
+    write_bag(tmp_path / folder / "bag", BagRecipe(frames=16))
+    monkeypatch.chdir(tmp_path)
+    assert run(f"{folder}/bag", f"{folder}/dataset") == 0 and run(f"{folder}/dataset", f"{folder}/again") == 0
+    assert [episode.length for episode in read(tmp_path / folder / "again").episodes] == [8]
+    assert sorted(item.name for item in (tmp_path / folder).iterdir()) == ["again", "bag", "dataset"]
+
+
 def test_a_dataset_from_a_bag_holds_stamps_joints_and_measured_actions(tmp_path, capsys):
     bag = write_bag(tmp_path / "bag")
     assert run(bag, tmp_path / "dataset", "--task", "wave") == 0

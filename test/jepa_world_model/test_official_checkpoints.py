@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint_errors import CheckpointError
@@ -17,6 +17,7 @@ from jepa_world_model.official_checkpoints import (
     NetworkShapes,
     load_encoder,
     load_predictor,
+    official_version,
     open_official,
 )
 from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
@@ -167,6 +168,194 @@ def test_a_hugging_face_file_with_foreign_tensors_is_refused(tmp_path):
     folder = hugging_face_folder(tmp_path / "hf", encoder, **{"decoder.weight": torch.zeros(3)})
     with pytest.raises(CheckpointError, match=r"decoder\.weight"):
         load_encoder(folder)
+
+
+WRAPPED = {
+    "module.backbone.": "module.",
+    "_orig_mod.module.backbone.": "_orig_mod.module.",
+    "module._orig_mod.backbone.": "module._orig_mod.",
+    "module.backbone._orig_mod.": "module._orig_mod.",
+    "backbone.module.": "",
+    "module.module.backbone.": "module.module.",
+    "_fsdp_wrapped_module.module.backbone._orig_mod.": "_fsdp_wrapped_module.module.",
+    "encoder.backbone.": "predictor.",
+    "model.encoder.": "model.predictor.",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("encoder_prefix", WRAPPED)
+def test_wrappers_are_stripped_in_any_order_and_number(official, tmp_path, encoder_prefix):
+    stored = torch.load(official, weights_only=True)
+    plain = {name.removeprefix("module.backbone."): tensor for name, tensor in stored["target_encoder"].items()}
+    predictor = {name.removeprefix("module."): tensor for name, tensor in stored["predictor"].items()}
+    path = official_file(
+        tmp_path / "wrapped.pt",
+        target_encoder={encoder_prefix + name: tensor for name, tensor in plain.items()},
+        predictor={WRAPPED[encoder_prefix] + name: tensor for name, tensor in predictor.items()},
+    )
+    for load in (load_encoder, load_predictor):
+        for expected, got in zip(
+            load(official, shapes=TINY).parameters(), load(path, shapes=TINY).parameters(), strict=True
+        ):
+            assert torch.equal(expected, got)
+
+
+def test_wrappers_of_single_blocks_are_stripped(official):
+    stored = torch.load(official, weights_only=True)
+    stored["target_encoder"] = {
+        name.replace("blocks.0.", "blocks.0._orig_mod.").replace(
+            "blocks.1.", "blocks.1._checkpoint_wrapped_module."
+        ): tensor
+        for name, tensor in stored["target_encoder"].items()
+    }
+    torch.save(stored, official)
+    assert load_encoder(official, shapes=TINY).blocks[0].attn.qkv.weight.abs().sum() > 0
+
+
+def test_the_same_parameter_under_two_wrappers_is_refused(official):
+    stored = torch.load(official, weights_only=True)
+    stored["target_encoder"]["_orig_mod.norm.bias"] = torch.zeros(24)
+    torch.save(stored, official)
+    with pytest.raises(
+        CheckpointError, match=r"norm\.bias twice, as module\.backbone\.norm\.bias and as _orig_mod\.norm\.bias"
+    ):
+        load_encoder(official, shapes=TINY)
+
+
+def shard(folder, count=3, name="model"):
+    """Splits a folder's one file, with an index, as Hugging Face saves large models."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    places = {}
+    for number in range(count):
+        file = f"{name}-{number + 1:05d}-of-{count:05d}.safetensors"
+        part = {key: tensors[key] for key in sorted(tensors)[number::count]}
+        save_file(part, folder / file, metadata={"format": "pt"})
+        places |= dict.fromkeys(part, file)
+    (folder / f"{name}.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return folder
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(3)
+    return VisionTransformer(TINY.encoder).eval()
+
+
+@pytest.fixture
+def sharded(tmp_path, encoder):
+    return shard(hugging_face_folder(tmp_path / "hf", encoder))
+
+
+def assert_same_encoder(path, encoder):
+    loaded = load_encoder(path).state_dict()
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(loaded[name], tensor), name
+
+
+def test_the_index_says_where_each_tensor_is(sharded, encoder):
+    assert_same_encoder(sharded, encoder)
+    wrong = {name: torch.full_like(tensor, 9.0) for name, tensor in load_file(next(sharded.glob("*-00001-*"))).items()}
+    for surplus in (
+        "zzz.safetensors",
+        "model-00004-of-00004.safetensors",
+        "model.fp32.safetensors",
+        "model.safetensors",
+    ):
+        save_file(wrong, sharded / surplus)
+    assert_same_encoder(sharded, encoder)
+    # A tensor that the index places elsewhere does not count either.
+    first, second, _ = sorted(sharded.glob("model-*-of-00003.safetensors"))
+    save_file(load_file(second) | wrong, second)
+    assert_same_encoder(sharded, encoder)
+    assert_same_encoder(first, encoder)  # a part stands for the whole
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("with_index", [True, False])
+def test_a_part_that_is_missing_is_named(sharded, number, with_index):
+    name = f"model-0000{number}-of-00003.safetensors"
+    (sharded / name).unlink()
+    if not with_index:
+        (sharded / "model.safetensors.index.json").unlink()
+    for use in (load_encoder, official_version):
+        with pytest.raises(CheckpointError, match=f"{name} is missing"):
+            use(sharded)
+
+
+def test_parts_without_an_index_are_read_when_all_are_there(sharded, encoder):
+    (sharded / "model.safetensors.index.json").unlink()
+    assert_same_encoder(sharded, encoder)
+
+
+def test_of_several_files_the_usual_one_counts(tmp_path, encoder):
+    folder = hugging_face_folder(tmp_path / "hf", encoder)
+    save_file({"encoder.layernorm.bias": torch.ones(24)}, folder / "optimizer.safetensors")
+    save_file({"encoder.layernorm.bias": torch.ones(24)}, folder / "a.safetensors")
+    assert_same_encoder(folder, encoder)
+    (folder / "model.safetensors").rename(folder / "renamed.safetensors")
+    with pytest.raises(CheckpointError, match=r"several models, a\.safetensors, optimizer.*no index: name the file"):
+        load_encoder(folder)
+    assert_same_encoder(folder / "renamed.safetensors", encoder)
+
+
+def test_an_index_of_another_model_is_refused(sharded):
+    index = sharded / "model.safetensors.index.json"
+    values = json.loads(index.read_text())
+    values["weight_map"]["encoder.layernorm.extra"] = "model-00001-of-00003.safetensors"
+    index.write_text(json.dumps(values))
+    with pytest.raises(
+        CheckpointError, match=r"names encoder\.layernorm\.extra in model-00001.*does not hold it \(1 of"
+    ):
+        load_encoder(sharded)
+    for text, words in (("{}", "expected a weight_map"), ("[1]", "names with values"), (LFS, "a Git LFS pointer")):
+        index.write_text(text)
+        with pytest.raises(CheckpointError, match=words):
+            load_encoder(sharded)
+    index.write_text(json.dumps({"weight_map": {"encoder.layernorm.bias": "../elsewhere.safetensors"}}))
+    with pytest.raises(CheckpointError, match=r"files beside it, got \.\./elsewhere"):
+        load_encoder(sharded)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "vjepa2.", "module._orig_mod.vjepa2.", "model."])
+def test_wrappers_of_hugging_face_models_are_stripped(tmp_path, encoder, prefix):
+    folder = hugging_face_folder(tmp_path / "hf", encoder)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({prefix + name: tensor for name, tensor in tensors.items()}, folder / "model.safetensors")
+    assert_same_encoder(folder, encoder)
+
+
+def test_the_version_of_a_model_in_parts_depends_on_every_part(sharded):
+    before = official_version(sharded)
+    last = sorted(sharded.glob("model-*"))[2]
+    save_file({name: tensor + 1 for name, tensor in load_file(last).items()}, last)
+    assert official_version(sharded) != before
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 1234567\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (LFS, r"a Git LFS pointer of 76 bytes, not the file.*`git lfs pull` fetches it \(1234567 bytes\)"),
+        ("<!DOCTYPE html><html><head><title>404</title></head></html>", 'a web page of 59 bytes with the title "404"'),
+        ("\ufeff  <html>", "a web page of"),
+        ('<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "a web page of"),
+        ('{"error": "Repository not found"}', "a text file of 33 bytes that begins"),
+        ("Entry not found", "a text file of 15 bytes that begins 'Entry not found'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["weights.pt", "weights.pth", "weights.safetensors", "folder/model.safetensors"])
+def test_a_text_file_is_called_what_it_is(tmp_path, name, text, words):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    for source in {path, path.parent if name.startswith("folder") else path}:
+        with pytest.raises(CheckpointError, match=words) as refusal:
+            load_encoder(source)
+        assert name.rpartition("/")[2] in str(refusal.value) and "run code" not in str(refusal.value)
 
 
 def test_another_safetensors_file_is_refused(tmp_path):

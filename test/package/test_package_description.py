@@ -51,7 +51,7 @@ def test_package_xml_has_format_3_the_licence_and_the_optional_dependencies():
     dependencies = {element.text for element in package if element.tag.endswith("depend")}
     assert package.get("format") == "3"
     assert package.findtext("license") == "Apache-2.0"
-    assert {"rclpy", "cv_bridge", "gazebo_msgs", "trajectory_msgs", "action_msgs"} <= dependencies
+    assert {"rclpy", "simulation_interfaces", "gazebo_msgs", "trajectory_msgs", "action_msgs"} <= dependencies
 
 
 @pytest.mark.parametrize("package", PACKAGES)

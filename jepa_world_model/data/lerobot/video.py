@@ -19,6 +19,11 @@ from jepa_world_model.data.lerobot.layout import LeRobotError, VideoOptions
 Picture = NDArray[np.uint8]
 
 
+def _local(path: Path) -> str:
+    """The name of a file for FFmpeg, which takes what stands before a colon in a relative path for a protocol."""
+    return str(path.absolute())
+
+
 class VideoWriter:
     """An MP4 file with pictures at a constant rate. Leave its `with` block to complete it."""
 
@@ -29,7 +34,7 @@ class VideoWriter:
             LeRobotError: this FFmpeg lacks the codec.
         """
         self._size, self._count, self._format = size, 0, options.pixel_format
-        self._file = av.open(str(path), "w", format="mp4")
+        self._file = av.open(_local(path), "w", format="mp4")
         try:
             stream = self._file.add_stream(options.codec, rate=Fraction(fps), options=dict(options.options))
         except ValueError as error:  # what PyAV raises for an encoder that it was built without
@@ -73,7 +78,7 @@ def read_pictures(path: Path, start: float, fps: float) -> Iterator[Picture]:
         LeRobotError: the file is missing or no video.
     """
     try:
-        with av.open(str(path)) as file:
+        with av.open(_local(path)) as file:
             stream: Any = file.streams.video[0]
             stream.thread_count = 1
             file.seek(max(0, int((start - 0.5 / fps) / stream.time_base)), stream=stream, backward=True)
@@ -86,7 +91,7 @@ def read_pictures(path: Path, start: float, fps: float) -> Iterator[Picture]:
 
 def video_information(path: Path) -> dict[str, Any]:
     """The `info` entry of a camera in info.json."""
-    with av.open(str(path)) as file:
+    with av.open(_local(path)) as file:
         stream: Any = file.streams.video[0]
         return {
             "video.height": stream.height,
