@@ -16,8 +16,8 @@ class GripperDescription:
     """The joints of a gripper, and what they read at both ends, in their own unit: m or rad.
 
     The mean position of the joints counts. Which end is the larger one is up to the gripper: the fingers of a Franka
-    hand slide from 0.04 m open to 0 closed, the knuckle of a Robotiq 2F-85 turns from 0 open to 0.8 rad closed. Of joints
-    that mirror each other with opposite signs, name one.
+    hand slide from 0.04 m open to 0 closed, the knuckle of a Robotiq 2F-85 turns from 0 open to 0.8 rad closed. Of
+    joints that mirror each other with opposite signs, name one.
 
     Attributes:
         joints: names, as in joint states and trajectories; empty: no gripper.
