@@ -53,6 +53,7 @@ from jepa_world_model.checkpoint import open_world_model
 
 TICK_SECONDS = 0.02
 LOG_PERIOD_SECONDS = 2.0
+WARNING_PERIOD_SECONDS = 10.0
 
 
 class PlannerNode(ManagedNode[PlannerParameters]):
@@ -67,7 +68,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         """Declares the parameters and offers the action and the services, which answer in every state."""
         super().__init__("planner", PlannerParameters, **options)
         self._loop: ControlLoop | None = None
+        self._joints: JointHistory | None = None
         self._model = self._description = ""
+        # What could not be used of a joint state, and when, s: it tells about the fingers, or about velocities.
+        self._left_out, self._left_out_at = "", float("-inf")
         self._last_iteration: Iteration | None = None
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._status = StatusPublisher(self)
@@ -107,7 +111,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def _check(self, parameters: PlannerParameters) -> None:
         """Raises ValueError for settings that do not go together, or not with the model."""
-        safety = parameters.safety.config(parameters.arm.finger_travel)
+        safety = parameters.safety.config(parameters.arm)
         parameters.goal.config(self._card)
         parameters.calibration.config(safety.workspace, self._model)
         self._make_mpc(parameters)
@@ -135,6 +139,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         """Rate and latency of plans, and the state."""
         report, status = self.health.report(), self._current_status()
         values = {"state": status.state.name.lower(), "reason": status.reason, "model": self._model}
+        if time.monotonic() - self._left_out_at < WARNING_PERIOD_SECONDS:
+            values["joint_states"] = self._left_out
+        if self._joints is not None and self._joints.gripper_is_unknown:
+            values["gripper"] = f"counts as open: none of {', '.join(self._settings.arm.finger_joints)} came"
         return Report(report.level, report.message, {**report.values, **values})
 
     def _make_costs(self, parameters: PlannerParameters) -> ServiceCosts:
@@ -153,7 +161,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         settings = self._settings
         if settings.dry_run:
             raise ServiceRefusedError("dry_run is on: a calibration has to move the arm")
-        safety = settings.safety.config(settings.arm.finger_travel)
+        safety = settings.safety.config(settings.arm)
         return settings.calibration.config(safety.workspace, self._model)
 
     def _deactivate_loop(self) -> None:
@@ -194,19 +202,23 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         settings, arm = self._settings, self._settings.arm
         kinematics = Kinematics.from_urdf(urdf, arm.base_link, arm.tip_link, arm.joints)
         limits = settings.limits.apply(kinematics.limits(), settings.robot_type)
-        safety = settings.safety.config(arm.finger_travel)
+        safety = settings.safety.config(arm)
         motion = ArmMotion(kinematics, limits, safety, settings.motion.config(arm))
-        joints = JointHistory(arm.joints, arm.finger_joints, arm.finger_travel)
-        return ControlLoop(settings.loop_config(self._card), motion, kinematics, joints, self)
+        self._joints = JointHistory(arm.joints, arm.gripper())
+        return ControlLoop(settings.loop_config(self._card), motion, kinematics, self._joints, self)
 
     def _on_joint_states(self, message: JointState) -> None:
         if self._loop is None:
             return
         stamp = to_nanoseconds(message.header.stamp) / NANOSECONDS_PER_SECOND
         try:
-            self._loop.joint_state(self._now(), stamp, message.name, message.position, message.velocity)
+            left_out = self._loop.joint_state(self._now(), stamp, message.name, message.position, message.velocity)
         except JointStateRefusedError as error:
             self._complain(str(error))
+            return
+        if left_out:
+            self._left_out, self._left_out_at = left_out, time.monotonic()
+            self.get_logger().warning(left_out, throttle_duration_sec=WARNING_PERIOD_SECONDS)
 
     def _on_latent(self, message: Latent) -> None:
         refusal = self._goals.why_refused(message)
@@ -255,7 +267,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         if not self.get_parameter("markers").value or self._marker_topic.get_subscription_count() == 0:
             return
         arm, stamp = self._settings.arm, self.get_clock().now().to_msg()
-        safety = self._settings.safety.config(arm.finger_travel)
+        safety = self._settings.safety.config(arm)
         self._marker_topic.publish(
             plan_markers(job.state, action.values, self._last_iteration, safety, arm.base_link, stamp)
         )
@@ -268,10 +280,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def send_gripper(self, closedness: float) -> None:
         """Publishes where the fingers should go."""
-        arm = self._settings.arm
-        if arm.finger_joints:
+        gripper = self._settings.arm.gripper()
+        if gripper.joints:
             seconds = self._settings.motion.gripper_seconds
-            self._gripper_topic.publish(gripper_message(closedness, arm.finger_joints, arm.finger_travel, seconds))
+            self._gripper_topic.publish(gripper_message(closedness, gripper, seconds))
 
     def step_taken(self, report: StepReport) -> None:
         """Sends feedback to the client whose goal it is."""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from jepa_sim.entities import Body, EntityState, UnknownEntityError
-from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, FINGER_LINKS, FINGER_TRAVEL, TCP_LINK, franka_panda
+from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, FINGER_LINKS, HAND, TCP_LINK, franka_panda
 from jepa_sim.scene import CAMERA_NAME, OBJECTS, SceneConfig, build_spec
 from jepa_sim.spawned_body import add_spawned_body
 
@@ -159,7 +159,7 @@ class Simulation:
 
     def place_fingers(self, closedness: float) -> None:
         """Puts both fingers at `closedness` (0 open to 1 closed), at rest, with their servos holding them there."""
-        opening = opening_of(closedness)
+        opening = float(HAND.value(closedness))
         self.data.qpos[self._at.finger_position] = opening
         self.data.qvel[self._at.finger_velocity] = 0.0
         self.command_fingers(opening)
@@ -188,7 +188,7 @@ class Simulation:
     def state(self) -> Vector:
         """The end-effector state [7]: x, y, z, roll, pitch, yaw (extrinsic xyz), closedness 0 (open) to 1."""
         position, rotation = self.tool_pose()
-        closedness = np.clip(1.0 - self.finger_positions().mean() / FINGER_TRAVEL, 0.0, 1.0)
+        closedness = HAND.closedness(self.finger_positions().mean())
         return np.concatenate([position, Rotation.from_matrix(rotation).as_euler("xyz"), [closedness]])
 
     # --- objects --------------------------------------------------------------------------------------------
@@ -292,8 +292,3 @@ class Simulation:
             renderer = self._renderer = mujoco.Renderer(self.model, height, width)
         renderer.update_scene(self.data, camera=CAMERA_NAME)
         return renderer.render()
-
-
-def opening_of(closedness: float) -> float:
-    """Position of each finger, m, at `closedness`."""
-    return FINGER_TRAVEL * (1.0 - closedness)

@@ -24,24 +24,24 @@ PERCENT = GripperDescription(("grip",), open=100.0, closed=0.0)
 )
 def test_closedness_grows_from_the_open_to_the_closed_end_and_back(gripper, positions, closedness):
     np.testing.assert_allclose(gripper.closedness(positions), closedness, atol=1e-12)
-    np.testing.assert_allclose(gripper.positions(closedness), positions, atol=1e-12)
+    np.testing.assert_allclose(gripper.value(closedness), positions, atol=1e-12)
 
 
-def test_what_was_clipped_is_told_with_its_side():
+def test_what_lies_beyond_an_end_is_clipped_and_can_be_asked_for():
     np.testing.assert_array_equal(TURNING.closedness([-0.4, 0.4, 1.6]), [0.0, 0.5, 1.0])
-    np.testing.assert_allclose(TURNING.clipped([-0.4, 0.4, 1.6]), [-0.5, 0.0, 1.0])
-    np.testing.assert_allclose(SLIDING.clipped([0.06, 0.02, -0.04]), [-0.5, 0.0, 1.0])
+    np.testing.assert_allclose(TURNING.excess([-0.4, 0.4, 1.6]), [0.5, 0.0, 1.0])
+    np.testing.assert_allclose(SLIDING.excess([0.06, 0.02, -0.04]), [0.5, 0.0, 1.0])
 
 
 def test_no_end_is_overshot_by_a_command_and_a_number_stays_a_number():
-    np.testing.assert_array_equal(SLIDING.positions([-3.0, 2.0]), [0.04, 0.0])
-    assert float(TURNING.positions(1.5)) == 0.8
+    np.testing.assert_array_equal(SLIDING.value([-3.0, 2.0]), [0.04, 0.0])
+    assert float(TURNING.value(1.5)) == 0.8
     assert float(TURNING.closedness(0.4)) == 0.5
 
 
 def test_what_is_not_known_stays_so():
     assert np.isnan(SLIDING.closedness(np.nan))
-    assert np.isnan(SLIDING.clipped(np.nan))
+    assert np.isnan(SLIDING.excess(np.nan))
 
 
 @pytest.mark.parametrize(
