@@ -90,6 +90,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def configure(self, parameters: PlannerParameters) -> None:
         """Reads the model's card and checks all settings; the arm is built when its description comes."""
+        if "arm.finger_travel" in self.unknown_overrides():
+            raise ValueError(
+                "arm.finger_travel does not tell which end is open: give arm.finger_open and arm.finger_closed instead"
+            )
         self._card = open_world_model(parameters.model).card
         self._model = self._card.model_id
         self._settings = parameters
