@@ -69,7 +69,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         super().__init__("planner", PlannerParameters, **options)
         self._loop: ControlLoop | None = None
         self._joints: JointHistory | None = None
-        self._model = self._description = ""
+        self._model = self._description = self._description_refused = ""
         # What could not be used of a joint state, and when, s: it tells about the fingers, or about velocities.
         self._left_out, self._left_out_at = "", float("-inf")
         self._last_iteration: Iteration | None = None
@@ -94,6 +94,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
             raise ValueError(
                 "arm.finger_travel does not tell which end is open: give arm.finger_open and arm.finger_closed instead"
             )
+        self._description_refused = ""
         self._card = open_world_model(parameters.model).card
         self._model = self._card.model_id
         self._settings = parameters
@@ -190,8 +191,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         try:
             loop = self._make_loop(message.data)
         except ValueError as error:
-            self._complain(f"robot_description: {error}")
+            self._description_refused = f"robot_description: {error}"
+            self._complain(self._description_refused)
             return
+        self._description_refused = ""
         interrupted = self._loop is not None and self._loop.has_goal
         self._deactivate_loop()
         self._use_loop(loop)
@@ -205,6 +208,11 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def _make_loop(self, urdf: str) -> ControlLoop:
         settings, arm = self._settings, self._settings.arm
         kinematics = Kinematics.from_urdf(urdf, arm.base_link, arm.tip_link, arm.joints)
+        if kinematics.held_joints:
+            self.get_logger().warning(
+                f"robot_description: {', '.join(kinematics.held_joints)} between {arm.base_link} and {arm.tip_link} are "
+                "not among arm.joints: they count as being at zero"
+            )
         limits = settings.limits.apply(kinematics.limits(), settings.robot_type)
         safety = settings.safety.config(arm)
         motion = ArmMotion(kinematics, limits, safety, settings.motion.config(arm))
@@ -320,7 +328,8 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         if self._loop is not None:
             return self._loop.status(self._now())
         state = {"unconfigured": State.UNCONFIGURED, "active": State.IDLE}.get(self.state_name, State.INACTIVE)
-        reason = "robot_description: none came yet" if state is not State.UNCONFIGURED else ""
+        missing = self._description_refused or "robot_description: none came yet"
+        reason = missing if state is not State.UNCONFIGURED else ""
         return Status.idle(state, reason)
 
     def _now(self) -> Moment:

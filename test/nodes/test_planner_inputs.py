@@ -12,11 +12,12 @@ from jepa_ros.action import ReachGoal
 from jepa_ros.msg import PlannerStatus
 from rcl_interfaces.srv import GetParameters, ListParameters
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 
 from jepa_common.stamps import to_stamp
 
 sys.path.insert(0, str(Path(__file__).parent))
-from table_rig import Rig
+from table_rig import URDF, Rig
 
 from jepa_sim.robot_description import ARM_JOINTS
 
@@ -85,6 +86,15 @@ def test_idle_planner_says_why_it_would_hold(make_rig) -> None:
     rig.camera = False
     rig.nodes.run(rig.planner.start)
     rig.wait_for_state(PlannerStatus.IDLE, "camera image")
+
+
+def test_description_that_cannot_be_used_is_the_reason_until_a_good_one_comes(make_rig) -> None:
+    rig = make_rig(start=False)
+    rig.description.publish(String(data="<robot xmlns:xacro='http://www.ros.org/wiki/xacro'><xacro:arm/></robot>"))
+    rig.nodes.run(rig.planner.start)
+    rig.wait_for(lambda: "robot_description: not a URDF: it is xacro" in rig.status.reason, "the reason")
+    rig.description.publish(String(data=URDF))
+    rig.wait_for(lambda: rig.status.state == PlannerStatus.IDLE and not rig.status.reason, "an idle planner")
 
 
 @pytest.mark.parametrize(
