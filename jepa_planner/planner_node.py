@@ -210,8 +210,8 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         kinematics = Kinematics.from_urdf(urdf, arm.base_link, arm.tip_link, arm.joints)
         if kinematics.held_joints:
             self.get_logger().warning(
-                f"robot_description: {', '.join(kinematics.held_joints)} between {arm.base_link} and {arm.tip_link} are "
-                "not among arm.joints: they count as being at zero"
+                f"robot_description: {', '.join(kinematics.held_joints)} between {arm.base_link} and {arm.tip_link} "
+                "are not among arm.joints: they count as being at zero"
             )
         limits = settings.limits.apply(kinematics.limits(), settings.robot_type)
         safety = settings.safety.config(arm)
