@@ -95,7 +95,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
                 "arm.finger_travel does not tell which end is open: give arm.finger_open and arm.finger_closed instead"
             )
         self._description_refused = ""
-        self._card = open_world_model(parameters.model).card
+        self._card = open_world_model(parameters.model).card.measured_by(parameters.solver.distance)
         self._model = self._card.model_id
         self._settings = parameters
         self._camera.configure(parameters.camera_calibration, self._model)
@@ -154,7 +154,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         client = self.create_client(ScoreActions, "score_actions")
         self.configured.callback(self.destroy_client, client)
         solver = parameters.solver
-        config = ServiceCostConfig(self._model, solver.distance, solver.sum_over_horizon, solver.score_timeout)
+        config = ServiceCostConfig(self._model, self._card.distance, solver.sum_over_horizon, solver.score_timeout)
         return ServiceCosts(client, config, lambda goal: self._events.put(lambda: self._goals.show_again(goal)))
 
     def _make_mpc(self, parameters: PlannerParameters) -> Mpc[LatentStamps, int]:

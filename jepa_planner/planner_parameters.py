@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from jepa_planner.limits import Envelope, JointLimits, fer_limits, fr3_limits
 from jepa_planner.mpc import MpcConfig
 from jepa_planner.safety import Box, SafetyConfig, boxes_from_numbers
 from jepa_planner.solvers import SOLVER_NAMES, SolverConfig
-from jepa_world_model.model_card import ModelCard
+from jepa_world_model.model_card import AnyDistance, ModelCard
 
 _NEXT_GOAL = "; a change counts from the next goal on"
 _PANDA_JOINTS = tuple(f"panda_joint{index}" for index in range(1, 8))
@@ -214,9 +215,7 @@ class SolverParameters:
         0.0, "Largest change of closedness; 0: sub-goals move the gripper", minimum=0.0, maximum=1.0, live=True
     )
     seed: int = parameter(0, "Seed of the search", minimum=0)
-    distance: str = parameter(
-        "", "How energies compare latents; empty: the card's", choices=("", "l1", "l2", "cosine", "metric")
-    )
+    distance: str = parameter("", "How energies compare latents; empty: the card's", choices=get_args(AnyDistance))
     sum_over_horizon: bool = parameter(False, "Sum energies over the horizon instead of taking the last step's")
     effort_weight: float = parameter(0.0, "Energy per squared action at its bounds", minimum=0.0, live=True)
     plan_seconds: float = parameter(0.18, "Time for one plan, s; 0: as long as it takes", minimum=0.0, live=True)

@@ -23,6 +23,7 @@ from jepa_tools.evaluation import EpisodeResult, prepare_episode, run_episode
 from jepa_tools.evaluation_report import ReportConfig, TaskSection, write_report
 from jepa_tools.evaluation_table import format_overview, format_table, statistics
 from jepa_world_model.checkpoint import open_world_model
+from jepa_world_model.model_card import AnyDistance
 from jepa_world_model.world_model import WorldModel
 
 BASELINES = ("random", "hold_still", "expert")
@@ -48,6 +49,8 @@ class SimEvalConfig:
         ros: Through the ROS nodes, as on a robot, instead of in this process.
         solver: One or more solvers to compare; the first one's results lead the JSON file.
         model: Checkpoint, a path or a name in models/checkpoints.
+        distance: How energies compare latents; the model card's when left out. What the card was calibrated for in
+            another unit, such as the energy that counts as reached, does not count then.
         region: Part of the picture that energies look at: left, top, right and bottom as shares of it; empty: all.
         device: Where the model runs, such as cpu or cuda.
         threads: CPU threads of the model in each worker.
@@ -68,6 +71,7 @@ class SimEvalConfig:
     ros: bool = False
     solver: tuple[SolverName, ...] = ("cem",)
     model: str = "franka-table-small"
+    distance: AnyDistance = ""
     region: tuple[float, ...] = ()
     device: str = "cpu"
     threads: int = 1
@@ -87,6 +91,8 @@ class SimEvalConfig:
             raise ValueError("solver: expected at least one")
         if self.ros and (self.all or len(self.solver) > 1):
             raise ValueError("--ros runs one task at a time, with the solver of config/sim.yaml")
+        if self.ros and self.distance:
+            raise ValueError("--ros takes the planner's solver.distance of config/sim.yaml, not --distance")
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -136,7 +142,7 @@ class Evaluator:
 
 def _planners(config: SimEvalConfig) -> dict[str, Controller]:
     """A planner for each solver; they share the model."""
-    model = WorldModel.load(config.model, config.device).looking_at(config.region)
+    model = WorldModel.load(config.model, config.device).measured_by(config.distance).looking_at(config.region)
     return {
         name: ModelController(model, replace(config.control, solver=replace(config.control.solver, solver=name)))
         for name in config.solver
@@ -154,6 +160,8 @@ def sim_eval(config: SimEvalConfig) -> int:
         model = open_world_model(config.model).card.model_id
         sections = [_section(task, results) for task, results in _evaluate(config).items()]
     subtitle = f"{config.episodes} episodes a task, seed {config.seed}, {model}"
+    if config.distance:
+        subtitle += f", distance {config.distance}"
     _print(config, sections, subtitle)
     if config.json_path is not None:
         _write_json(config.json_path, config, sections, model)
@@ -193,6 +201,8 @@ def _report(config: SimEvalConfig, section: TaskSection, model: str) -> dict[str
     solvers = [name for name in rows if name not in BASELINES]
     report: dict[str, Any] = {"task": section.task, **rows[solvers[0]], "seed": config.seed, "model": model}
     report["baselines"] = {name: rows[name] for name in BASELINES if name in rows}
+    if config.distance:
+        report["distance"] = config.distance
     if len(solvers) > 1:
         report["solvers"] = {name: rows[name] for name in solvers}
     return report

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,11 +192,10 @@ class ActionScorer:
         return _Inputs(tuple(self.contexts.get(stamp) for stamp in request.context_stamps), states, actions)
 
     def _distance(self, name: str) -> Distance:
-        if name and name not in get_args(Distance):
-            raise MalformedRequestError(f"distance: expected {', '.join(get_args(Distance))} or nothing, got {name!r}")
-        if name == "metric" and self.model.metric is None:
-            raise MalformedRequestError(f"distance: {self.model.card.name} holds no metric; ask for l1, l2 or cosine")
-        return cast(Distance, name) if name else self.model.card.distance
+        try:
+            return self.model.measured_by(name).card.distance
+        except ValueError as error:
+            raise MalformedRequestError(str(error)) from error
 
     # --- surprise --------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from jepa_planner.planner_messages import gripper_message
-from jepa_planner.planner_parameters import ArmParameters, SafetyParameters
+from jepa_planner.planner_parameters import ArmParameters, GoalParameters, SafetyParameters
+from jepa_world_model.model_card import ModelCard
 
 TURNING = ArmParameters(finger_joints=("knuckle",), finger_open=0.0, finger_closed=0.8, finger_reach=0.043)
 
@@ -38,6 +39,17 @@ def test_turning_fingers_need_their_reach() -> None:
 def test_ends_that_tell_nothing_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"arm.finger_open, arm.finger_closed: a gripper needs two different"):
         ArmParameters(finger_open=0.0).gripper()
+
+
+def test_what_a_model_was_calibrated_for_does_not_count_by_another_distance() -> None:
+    card = ModelCard(
+        name="any", distance="metric", reach_energy=0.05, reach_tolerance_m=0.04, energy_per_meter=1.0, version="1"
+    )
+    assert GoalParameters().config(card).tolerance == 0.05
+    other = card.measured_by("l1")
+    assert GoalParameters().config(other).tolerance == 0.0
+    with pytest.raises(ValueError, match="not calibrated"):
+        GoalParameters(tolerance_m=0.04).config(other)
 
 
 def test_arm_without_a_gripper_needs_no_description_of_one() -> None:
