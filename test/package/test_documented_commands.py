@@ -100,7 +100,7 @@ def published_by_hand() -> list[list[str]]:
 
 
 def meets_its_readers(words: list[str]) -> bool:
-    """Whether what `ros2 topic pub` offers, with these options and its defaults, fits what the topic's readers ask for."""
+    """Whether `ros2 topic pub` with these options, and its defaults, offers what the topic's readers ask for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--once", action="store_true")
     parser.add_argument("--qos-durability", default="volatile")
