@@ -145,7 +145,9 @@ def test_parameters_of_the_nodes_are_kept_also_of_one_that_has_some_without_a_va
     other = nodes.make(lambda **options: Node("encoder", **options))
     other.declare_parameter("objects", Parameter.Type.STRING_ARRAY)
     other.declare_parameter("seed", 7)
+    nodes.client.create_publisher(String, "robot_description", LATCHED).publish(String(data="<robot/>"))
     with TopicRecorder(tmp_path / "bag") as recorder:
+        recorder.wait_for(["/robot_description"], 60.0)
         nodes.wait_until(lambda: {"/planner", "/encoder"} <= recorder._asked, "the nodes' parameters")
     with open_bag(tmp_path / "bag") as bag:
         planner, encoder = (json.loads(bag.metadata[f"parameters {node}"]) for node in ("/planner", "/encoder"))
