@@ -216,7 +216,7 @@ def test_links_of_different_trees_are_refused_with_both_roots() -> None:
 def test_chain_that_no_parser_could_follow_is_refused() -> None:
     links = "".join(joint(f"j{n}", "fixed", f"l{n}", f"l{n + 1}") for n in range(30000))
     links = links.replace('"j1" type="fixed">', f'"j1" type="revolute">{LIMIT}')
-    with pytest.raises(ValueError, match="more than 200 joints lead to a link|expected at most"):
+    with pytest.raises(ValueError, match=r"more than 200 joints lead to a link|expected at most"):
         read(f"<robot>{links}</robot>", "l0", "l30000", ("j1",))
 
 
