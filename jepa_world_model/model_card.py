@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from jepa_world_model.preprocess import Preprocess
 
 Distance = Literal["l1", "l2", "cosine", "metric"]
-AnyDistance = Literal["", "l1", "l2", "cosine", "metric"]
+AnyDistance = Literal["", Distance]
 """A distance that may be left to the card."""
 
 
