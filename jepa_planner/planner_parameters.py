@@ -57,7 +57,7 @@ class ArmParameters:
     def fingertip_reach(self) -> float:
         """How far an open fingertip is from the tool's centre, m. Raises ValueError when nothing tells."""
         travel = self.gripper().travel
-        if self.finger_reach or not self.finger_joints:
+        if self.finger_reach:
             return self.finger_reach
         if travel > _LONGEST_FINGER_TRAVEL:
             raise ValueError(

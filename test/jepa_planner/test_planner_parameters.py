@@ -52,6 +52,6 @@ def test_what_a_model_was_calibrated_for_does_not_count_by_another_distance() ->
         GoalParameters(tolerance_m=0.04).config(other)
 
 
-def test_arm_without_a_gripper_needs_no_description_of_one() -> None:
+def test_fingers_that_others_move_are_still_kept_clear() -> None:
     bare = ArmParameters(finger_joints=())
-    assert bare.gripper().joints == () and SafetyParameters().config(bare).finger_travel == 0.0
+    assert bare.gripper().joints == () and SafetyParameters().config(bare).finger_travel == 0.04
