@@ -101,6 +101,14 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
         """The parameters' values now."""
         return read_parameters(self, self._parameters_type)
 
+    def unknown_overrides(self) -> list[str]:
+        """Parameters that a file or a command line sets and that this node does not have."""
+        return sorted(
+            name
+            for name in self._parameter_overrides
+            if not self.has_parameter(name) and not name.startswith("qos_overrides.")
+        )
+
     def start(self) -> None:
         """Configures and activates.
 
@@ -121,6 +129,8 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Reads the parameters and calls `configure`."""
+        if unknown := self.unknown_overrides():
+            self.get_logger().warning(f"parameters that this node does not have change nothing: {', '.join(unknown)}")
         result = self._attempt("configure", lambda: self.configure(self.parameters()), self.configured)
         return super().on_configure(state) if result == TransitionCallbackReturn.SUCCESS else result
 

@@ -110,6 +110,16 @@ class DeclaredParameter:
             return _ARRAY_TYPES[element]
         return array.array(_ARRAY_CODES[element], self.default) if element in _ARRAY_CODES else list(self.default)
 
+    def without_value(self) -> Parameter:
+        """What stands in for an override or a default that has no value: an empty list of its type, or the default.
+
+        ROS cannot tell the type of an empty list, and one parameter that holds nothing empties a node's whole answer
+        to everybody who asks for its parameters.
+        """
+        if get_origin(self.type) is not tuple:
+            return Parameter(self.name, value=self.default_value())
+        return Parameter(self.name, _ARRAY_TYPES[get_args(self.type)[0]], [])
+
     def refusal(self, value: Any) -> str:
         """Why `value` is not among the choices; empty when it is."""
         if not self.info.choices or value in self.info.choices:
@@ -150,6 +160,8 @@ def declare_parameters(node: Node, configuration: type) -> None:
     node.add_on_set_parameters_callback(check_choices)
     for declared in choices.values():
         node.declare_parameter(declared.name, declared.default_value(), declared.descriptor())
+        if node.get_parameter_type(declared.name) == Parameter.Type.NOT_SET.value:
+            node.set_parameters([declared.without_value()])
 
 
 def read_parameters(node: Node, configuration: type[Configuration], prefix: str = "") -> Configuration:

@@ -18,7 +18,7 @@ from jepa_planner.arm_motion import ArmMotion
 from jepa_planner.cost import CostFactory
 from jepa_planner.goal_machine import ErrorCode, GoalMachine, GoalResult, State
 from jepa_planner.goals import GoalSequence, Outcome
-from jepa_planner.joint_history import JointHistory, JointSample
+from jepa_planner.joint_history import JointHistory, JointSample, JointStateRefusedError
 from jepa_planner.kinematics import Kinematics
 from jepa_planner.mpc import Action
 from jepa_planner.safety import ApprovedCommand, Observation
@@ -187,6 +187,8 @@ class ControlLoop:
         self._latents: deque[int] = deque(maxlen=64)
         self._latent_received = float("-inf")
         self._joints_received = float("-inf")
+        # Why the last joint state was refused; empty after one of the arm that was not.
+        self._refused = ""
         self._picture: _Picture | None = None
         self._camera_frozen = False
         self._planning = False
@@ -228,13 +230,21 @@ class ControlLoop:
         names: Sequence[str],
         positions: Sequence[float],
         velocities: Sequence[float],
-    ) -> None:
-        """Takes in one joint state of time ``stamp``, s. Raises JointStateRefusedError; see JointHistory.add."""
+    ) -> str:
+        """Takes in one joint state of time ``stamp``, s, and returns what of it could not be used.
+
+        Raises JointStateRefusedError; see JointHistory.add.
+        """
         with self._lock:
             before = self._joints.newest()
-            self._joints.add(stamp, names, positions, velocities)
+            try:
+                left_out = self._joints.add(stamp, names, positions, velocities)
+            except JointStateRefusedError as error:
+                self._refused = str(error)
+                raise
             if self._joints.newest() is not before:
-                self._joints_received = now.steady
+                self._joints_received, self._refused = now.steady, ""
+            return left_out
 
     def latent(self, now: Moment, stamp: int, content: int | None = None) -> None:
         """Notes that a latent of the image of ``stamp``, ns, can be planned from.
@@ -329,7 +339,10 @@ class ControlLoop:
         stale = self._arm.safety.why_stale(observation)
         if stale and self._camera_frozen:
             return f"{stale}: the pictures stay the same although the arm has moved; is the camera frozen?"
-        return stale
+        # Joint states are the first of what may be too old.
+        why = self._refused or self._joints.why_none()
+        old = not observation.joint_state_age <= self._arm.safety.config.max_joint_state_age
+        return f"{stale}; {why}" if stale and old and why else stale
 
     def _why_not_recovered(self, now: Moment) -> str:
         waits = self._arm.safety.config.recovery_seconds
@@ -539,7 +552,8 @@ class ControlLoop:
             machine = self.machine
             return Status(
                 state=machine.state,
-                reason=machine.reason,
+                # Also before there is a goal: what would keep the arm from moving toward it.
+                reason=machine.reason or (self._why_not_ready(now)[1] if machine.state is State.IDLE else ""),
                 step=machine.steps,
                 sub_goal=sequence.index if sequence else 0,
                 sub_goals=len(sequence.goals) if sequence else 0,

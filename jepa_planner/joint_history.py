@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
+from jepa_common.gripper_description import PLAY, GripperDescription
 
 Vector = npt.NDArray[np.float64]
 
@@ -16,6 +18,7 @@ Vector = npt.NDArray[np.float64]
 # Faster than any arm that this package drives, and than noise: a simulator has put the arm elsewhere.
 _TELEPORT_SPEED = 20.0  # rad/s
 _TELEPORT_JUMP = 0.2  # rad
+_NAMES_SHOWN = 9
 
 
 class JointStateRefusedError(ValueError):
@@ -24,7 +27,10 @@ class JointStateRefusedError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class JointSample:
-    """Arm positions and velocities [joints] and gripper closedness (0 open ... 1 closed) at a time, s."""
+    """Arm positions and velocities [joints] and gripper closedness (0 open ... 1 closed) at a time, s.
+
+    That of `JointHistory.newest` holds the closedness that was known when it came.
+    """
 
     time: float
     positions: Vector
@@ -32,44 +38,59 @@ class JointSample:
     closedness: float
 
 
-class JointHistory:
-    """Keeps the joint states of the last seconds. Not thread-safe."""
+@dataclass(frozen=True)
+class _Fingers:
+    """How far the gripper was closed at a time, s."""
 
-    def __init__(
-        self,
-        arm_joints: Sequence[str],
-        finger_joints: Sequence[str],
-        finger_travel: float = 0.04,
-        seconds: float = 2.0,
-    ) -> None:
-        """``finger_travel``: position of an open finger, m. ``seconds``: how much is kept."""
+    time: float
+    closedness: float
+
+
+class JointHistory:
+    """Keeps the joint states of the last seconds, of the arm and of the fingers. Not thread-safe."""
+
+    def __init__(self, arm_joints: Sequence[str], gripper: GripperDescription, seconds: float = 2.0) -> None:
+        """``seconds``: how much is kept."""
         self._arm_joints = tuple(arm_joints)
-        self._finger_joints = tuple(finger_joints)
-        self._finger_travel = finger_travel
+        self._gripper = gripper
         self._seconds = seconds
         self._samples: deque[JointSample] = deque()
+        self._fingers: deque[_Fingers] = deque()
+        self._others: tuple[str, ...] = ()
 
-    def add(self, time: float, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float]) -> None:
-        """Takes in one joint state; messages with neither the arm nor the fingers are ignored.
+    def add(self, time: float, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float]) -> str:
+        """Takes in one joint state, of the arm, of the fingers, or of both; others are ignored.
 
-        Velocities may be missing (then 0), and so may the fingers (then they stay as they were, at first
-        open).
+        Velocities that are missing or not finite count as 0. Fingers that are missing or not finite stay as they were,
+        at first open.
         A time before the newest means that the clock was set back, and a jump that no arm makes that a simulator has
         put it elsewhere: what was known is forgotten.
-        Raises JointStateRefusedError for values that are missing or not finite.
+        Returns what of it could not be used although the rest was; empty when everything was.
+        Raises JointStateRefusedError for a message of another length than it says, for a part of the arm, and for
+        positions of the arm that are not finite; the fingers of such an arm count.
         """
-        if not set(self._arm_joints) <= set(names):
-            self._refuse_part_of_the_arm(names)
-            return
-        values = self._column(names, positions, "position")
-        speeds = self._column(names, velocities, "velocity") if len(velocities) else {}
-        sample = JointSample(
-            time,
-            np.array([values[name] for name in self._arm_joints]),
-            np.array([speeds.get(name, 0.0) for name in self._arm_joints]),
-            self._closedness(values),
-        )
-        self._append(sample)
+        has_arm = self._has_arm(names)
+        if not has_arm and not set(self._gripper.joints) & set(names):
+            self._others = tuple(names)
+            return ""
+        values = _column(names, positions, "position")
+        left_out = self._take_fingers(time, values)
+        if has_arm:
+            speeds = _column(names, velocities, "velocity") if len(velocities) else {}
+            left_out += self._take_arm(time, values, speeds)
+        return "joint_states: " + "; ".join(left_out) if left_out else ""
+
+    def why_none(self) -> str:
+        """What came instead of the arm's joints, as long as they have not come; empty when nothing did."""
+        if self._samples or not self._others:
+            return ""
+        came, wanted = _listed(self._others), _listed(self._arm_joints)
+        return f"messages with {came} came, none with {wanted}: check arm.joints"
+
+    @property
+    def gripper_is_unknown(self) -> bool:
+        """Whether the gripper counts as open because none of its joints has come yet."""
+        return bool(self._gripper.joints) and not self._fingers
 
     def newest(self) -> JointSample | None:
         """The last joint state, None before the first."""
@@ -85,6 +106,7 @@ class JointHistory:
     def clear(self) -> None:
         """Forgets everything."""
         self._samples.clear()
+        self._fingers.clear()
 
     def at(self, time: float) -> JointSample | None:
         """The joint state at ``time``, s: interpolated, held at both ends; None before the first message."""
@@ -92,37 +114,104 @@ class JointHistory:
             return None
         index = bisect_right(self._samples, time, key=lambda sample: sample.time)
         if index == 0 or index == len(self._samples):
-            return self._samples[min(index, len(self._samples) - 1)]
-        return _between(self._samples[index - 1], self._samples[index], time)
+            arm = self._samples[min(index, len(self._samples) - 1)]
+        else:
+            arm = _between(self._samples[index - 1], self._samples[index], time)
+        # Fingers have times of their own: they may come in messages of their own.
+        return replace(arm, closedness=self._closedness(time))
+
+    def _has_arm(self, names: Sequence[str]) -> bool:
+        missing = [name for name in self._arm_joints if name not in names]
+        if missing and len(missing) < len(self._arm_joints):
+            raise JointStateRefusedError(f"joint_states: {', '.join(missing)} missing among {list(names)}")
+        return not missing
+
+    def _take_arm(self, time: float, values: Mapping[str, float], speeds: Mapping[str, float]) -> list[str]:
+        """Keeps the arm's sample; what of it was left out."""
+        if bad := _not_finite(self._arm_joints, values):
+            raise JointStateRefusedError(f"joint_states: the position of {bad} is not finite")
+        positions = np.array([values[name] for name in self._arm_joints])
+        velocities = np.array([speeds.get(name, 0.0) for name in self._arm_joints])
+        bad = _not_finite((*self._arm_joints, *self._gripper.joints), speeds)
+        self._append(JointSample(time, positions, np.where(np.isfinite(velocities), velocities, 0.0), 0.0))
+        return [f"the velocity of {bad} is not finite and counts as 0"] if bad else []
 
     def _append(self, sample: JointSample) -> None:
         if self._samples and (sample.time < self._samples[-1].time or _is_teleport(self._samples[-1], sample)):
             self._samples.clear()
-        self._samples.append(sample)
+            self._begin_fingers_at(sample.time)
+        _forget_same_time(self._samples, sample.time)
+        self._samples.append(replace(sample, closedness=self._closedness(sample.time)))
         while self._samples[0].time < sample.time - self._seconds:
             self._samples.popleft()
 
-    def _column(self, names: Sequence[str], values: Sequence[float], what: str) -> Mapping[str, float]:
-        if len(values) != len(names):
-            raise JointStateRefusedError(f"joint_states: {len(names)} names but {len(values)} {what} values")
-        column = dict(zip(names, (float(value) for value in values), strict=True))
-        used = (*self._arm_joints, *self._finger_joints)
-        bad = [name for name in used if name in column and not np.isfinite(column[name])]
-        if bad:
-            raise JointStateRefusedError(f"joint_states: the {what} of {', '.join(bad)} is not finite")
-        return column
+    def _take_fingers(self, time: float, values: Mapping[str, float]) -> list[str]:
+        """Keeps how far the fingers are closed; what of them was left out, or cannot be."""
+        joints = self._gripper.joints
+        known = [values[name] for name in joints if np.isfinite(values.get(name, np.nan))]
+        bad = _not_finite(joints, values)
+        left_out = [f"the position of {bad} is not finite, so the gripper goes by what else is known"] if bad else []
+        if not known:
+            return left_out
+        position = float(np.mean(known))
+        self._add_fingers(_Fingers(time, float(self._gripper.closedness(position))))
+        return left_out + self._why_beyond(position)
 
-    def _closedness(self, values: Mapping[str, float]) -> float:
-        fingers = [values[name] for name in self._finger_joints if name in values]
-        if not fingers:
-            newest = self.newest()
-            return newest.closedness if newest else 0.0
-        return float(np.clip(1 - np.mean(fingers) / self._finger_travel, 0.0, 1.0))
+    def _why_beyond(self, position: float) -> list[str]:
+        gripper = self._gripper
+        if gripper.excess(position) <= PLAY:
+            return []
+        return [
+            f"{', '.join(gripper.joints)} at {position:.4g} lie beyond {gripper.open:g} (open) to {gripper.closed:g} "
+            "(closed): check arm.finger_open and arm.finger_closed"
+        ]
 
-    def _refuse_part_of_the_arm(self, names: Sequence[str]) -> None:
-        missing = [name for name in self._arm_joints if name not in names]
-        if len(missing) < len(self._arm_joints):
-            raise JointStateRefusedError(f"joint_states: {', '.join(missing)} missing among {list(names)}")
+    def _add_fingers(self, fingers: _Fingers) -> None:
+        if self._fingers and fingers.time < self._fingers[-1].time - self._seconds:
+            self._fingers.clear()  # the clock was set back
+        _forget_same_time(self._fingers, fingers.time)
+        # Two publishers' stamps may cross by a little.
+        insort(self._fingers, fingers, key=lambda kept: kept.time)
+        # One that is older than what is kept stays: fingers are held until they are heard of again.
+        while len(self._fingers) > 1 and self._fingers[1].time < self._fingers[-1].time - self._seconds:
+            self._fingers.popleft()
+
+    def _begin_fingers_at(self, time: float) -> None:
+        """Forgets where fingers were on the way to ``time``; what was known last holds."""
+        now = [fingers for fingers in self._fingers if fingers.time == time]
+        last = [replace(self._fingers[-1], time=time)] if self._fingers else []
+        self._fingers = deque(now or last)
+
+    def _closedness(self, time: float) -> float:
+        if not self._fingers:
+            return 0.0
+        index = bisect_right(self._fingers, time, key=lambda fingers: fingers.time)
+        if index == 0 or index == len(self._fingers):
+            return self._fingers[min(index, len(self._fingers) - 1)].closedness
+        before, after = self._fingers[index - 1], self._fingers[index]
+        share = (time - before.time) / (after.time - before.time)
+        return before.closedness + share * (after.closedness - before.closedness)
+
+
+def _column(names: Sequence[str], values: Sequence[float], what: str) -> dict[str, float]:
+    if len(values) != len(names):
+        raise JointStateRefusedError(f"joint_states: {len(names)} names but {len(values)} {what} values")
+    return dict(zip(names, (float(value) for value in values), strict=True))
+
+
+def _not_finite(names: Sequence[str], values: Mapping[str, float]) -> str:
+    """Those of ``names`` that have a value which is no number, for people; empty when none has."""
+    return ", ".join(name for name in names if name in values and not np.isfinite(values[name]))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMES_SHOWN]) + (" ..." if len(names) > _NAMES_SHOWN else "") or "no names"
+
+
+def _forget_same_time(kept: deque[JointSample] | deque[_Fingers], time: float) -> None:
+    """Stamps that stand still, as those of a driver that sets none, must not pile up."""
+    if kept and kept[-1].time == time:
+        kept.pop()
 
 
 def _is_teleport(before: JointSample, after: JointSample) -> bool:
@@ -136,5 +225,5 @@ def _between(before: JointSample, after: JointSample, time: float) -> JointSampl
         time,
         before.positions + share * (after.positions - before.positions),
         before.velocities + share * (after.velocities - before.velocities),
-        before.closedness + share * (after.closedness - before.closedness),
+        before.closedness,
     )

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pinocchio as pin
 
 from jepa_planner.limits import JointLimits
+from jepa_planner.robot_urdf import RobotUrdf
 
 Vector = npt.NDArray[np.float64]
 POSE_DIM = 6
@@ -62,18 +63,21 @@ class Kinematics:
         joint_names: Sequence[str],
         config: IkConfig | None = None,
     ) -> None:
-        """Raises ValueError for text that is no URDF, missing links or joints, joints beside the chain."""
+        """Raises ValueError for text that is no URDF, missing links or joints, and joints beside the chain.
+
+        Joints that turn without end (continuous) are kept within half a turn of zero. ``held_joints`` are those between
+        the links that could move and count as being at zero.
+        """
         self._config = config or IkConfig()
         self.joint_names = tuple(joint_names)
-        model = _chain(urdf, self.joint_names)
-        self._model = model
+        chain = RobotUrdf(urdf).chain(base_link, tip_link, self.joint_names)
+        self.held_joints = chain.held
+        self._model = model = pin.buildModelFromXML(chain.urdf)
         self._data = model.createData()
-        self._base = _frame(model, base_link)
-        self._tip = _frame(model, tip_link)
+        self._base, self._tip = model.getFrameId(chain.base), model.getFrameId(chain.tip)
         self._lower = np.array(model.lowerPositionLimit)
         self._upper = np.array(model.upperPositionLimit)
-        self._order = [model.joints[model.getJointId(name)].idx_q for name in self.joint_names]
-        self._check_chain()
+        self._order = [model.joints[model.getJointId(name)].idx_q for name in chain.joints]
 
     @classmethod
     def from_urdf(
@@ -84,7 +88,10 @@ class Kinematics:
         joint_names: Sequence[str],
         config: IkConfig | None = None,
     ) -> Kinematics:
-        """The chain of ``joint_names`` from ``base_link`` to ``tip_link``; all other joints stay at zero."""
+        """The chain of ``joint_names`` from ``base_link`` to ``tip_link``; all other joints stay at zero.
+
+        Joints that turn without end (continuous) are kept within half a turn of zero.
+        """
         return cls(urdf, base_link, tip_link, joint_names, config)
 
     def limits(self) -> JointLimits:
@@ -213,37 +220,6 @@ class Kinematics:
         low = self._lower if lower is None else np.maximum(self._ordered(lower), self._lower)
         high = self._upper if upper is None else np.minimum(self._ordered(upper), self._upper)
         return low, high
-
-    def _check_chain(self) -> None:
-        """Every joint must move the tip relative to the base; others would be driven without any effect."""
-        tip = self._model.frames[self._tip]
-        # Pinocchio 2, the last that numpy 1.26 of a sourced ROS accepts, has another name for it.
-        joint = tip.parentJoint if hasattr(tip, "parentJoint") else tip.parent
-        support = set(self._model.supports[joint])
-        idle = [name for name in self.joint_names if self._model.getJointId(name) not in support]
-        if idle:
-            raise ValueError(f"joints {idle} do not move the tip link: check joint_names and tip_link")
-
-
-def _chain(urdf: str, joint_names: tuple[str, ...]) -> pin.Model:
-    try:
-        model = pin.buildModelFromXML(urdf)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"robot_description is not a URDF: {error}") from error
-    missing = [name for name in joint_names if not model.existJointName(name)]
-    if missing:
-        raise ValueError(f"the URDF has no moving joints {missing}; it has {list(model.names)[1:]}")
-    locked = [index for index in range(1, model.njoints) if model.names[index] not in joint_names]
-    reduced = pin.buildReducedModel(model, locked, pin.neutral(model))
-    if reduced.nq != len(joint_names):
-        raise ValueError(f"only joints with one bounded position are supported, got {joint_names}")
-    return reduced
-
-
-def _frame(model: pin.Model, name: str) -> int:
-    if not model.existFrame(name):
-        raise ValueError(f"the URDF has no link {name}; it has {[frame.name for frame in model.frames]}")
-    return int(model.getFrameId(name))
 
 
 def _condition(singular_values: Vector) -> float:

@@ -53,10 +53,14 @@ class JointLimits:
             if values.shape != (count,) or np.any(np.isnan(values)):
                 raise ValueError(f"{name} needs a number for each of the {count} joints, got {values}")
             object.__setattr__(self, name, values)
-        if np.any(self.lower >= self.upper):
-            raise ValueError(f"joint ranges are empty: {self.lower} to {self.upper} for {self.names}")
-        if np.any(np.concatenate([self.velocity, self.acceleration, self.jerk]) <= 0):
-            raise ValueError("limits of velocity, acceleration and jerk must be positive")
+        ranges = zip(self.names, self.lower, self.upper, strict=True)
+        empty = [f"{name} from {low:.4g} to {high:.4g}" for name, low, high in ranges if low >= high]
+        if empty:
+            raise ValueError(f"joint ranges are empty: {', '.join(empty)}")
+        for name in ("velocity", "acceleration", "jerk"):
+            joints = [joint for joint, limit in zip(self.names, getattr(self, name), strict=True) if limit <= 0]
+            if joints:
+                raise ValueError(f"limits of velocity, acceleration and jerk must be positive: {name} of {joints}")
 
     def velocity_bounds(self, low: Vector, high: Vector) -> tuple[Vector, Vector]:
         """Velocity limits (negative, positive), rad/s, that hold from position ``low`` to ``high``."""

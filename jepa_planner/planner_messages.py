@@ -14,6 +14,7 @@ from jepa_ros.msg import Latent, PlannerStatus, SubGoal
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from jepa_common.gripper_description import GripperDescription
 from jepa_common.latent_messages import LatentKind, LatentRefusedError, message_to_latent
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_stamp
 from jepa_planner.control_loop import Status, StepReport
@@ -59,15 +60,15 @@ def _point(time: float, positions: Vector, velocities: Vector, accelerations: Ve
     )
 
 
-def gripper_message(closedness: float, joint_names: Sequence[str], travel: float, seconds: float) -> JointTrajectory:
+def gripper_message(closedness: float, gripper: GripperDescription, seconds: float) -> JointTrajectory:
     """Sends the fingers to 0 (open) ... 1 (closed) within ``seconds``, beginning at once."""
-    position = travel * (1 - closedness)
+    fingers = len(gripper.joints)
     point = JointTrajectoryPoint(
-        positions=array.array("d", [position] * len(joint_names)),
-        velocities=array.array("d", [0.0] * len(joint_names)),
+        positions=array.array("d", [float(gripper.value(closedness))] * fingers),
+        velocities=array.array("d", [0.0] * fingers),
         time_from_start=seconds_to_duration(seconds),
     )
-    return JointTrajectory(joint_names=list(joint_names), points=[point])
+    return JointTrajectory(joint_names=list(gripper.joints), points=[point])
 
 
 def status_message(status: Status, stamp: Time, model: str) -> PlannerStatus:

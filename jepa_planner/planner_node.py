@@ -53,6 +53,7 @@ from jepa_world_model.checkpoint import open_world_model
 
 TICK_SECONDS = 0.02
 LOG_PERIOD_SECONDS = 2.0
+WARNING_PERIOD_SECONDS = 10.0
 
 
 class PlannerNode(ManagedNode[PlannerParameters]):
@@ -67,7 +68,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         """Declares the parameters and offers the action and the services, which answer in every state."""
         super().__init__("planner", PlannerParameters, **options)
         self._loop: ControlLoop | None = None
-        self._model = self._description = ""
+        self._joints: JointHistory | None = None
+        self._model = self._description = self._description_refused = ""
+        # What could not be used of a joint state, and when, s: it tells about the fingers, or about velocities.
+        self._left_out, self._left_out_at = "", float("-inf")
         self._last_iteration: Iteration | None = None
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._status = StatusPublisher(self)
@@ -86,7 +90,12 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def configure(self, parameters: PlannerParameters) -> None:
         """Reads the model's card and checks all settings; the arm is built when its description comes."""
-        self._card = open_world_model(parameters.model).card
+        if "arm.finger_travel" in self.unknown_overrides():
+            raise ValueError(
+                "arm.finger_travel does not tell which end is open: give arm.finger_open and arm.finger_closed instead"
+            )
+        self._description_refused = ""
+        self._card = open_world_model(parameters.model).card.measured_by(parameters.solver.distance)
         self._model = self._card.model_id
         self._settings = parameters
         self._camera.configure(parameters.camera_calibration, self._model)
@@ -107,7 +116,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def _check(self, parameters: PlannerParameters) -> None:
         """Raises ValueError for settings that do not go together, or not with the model."""
-        safety = parameters.safety.config(parameters.arm.finger_travel)
+        safety = parameters.safety.config(parameters.arm)
         parameters.goal.config(self._card)
         parameters.calibration.config(safety.workspace, self._model)
         self._make_mpc(parameters)
@@ -135,14 +144,19 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         """Rate and latency of plans, and the state."""
         report, status = self.health.report(), self._current_status()
         values = {"state": status.state.name.lower(), "reason": status.reason, "model": self._model}
+        if time.monotonic() - self._left_out_at < WARNING_PERIOD_SECONDS:
+            values["joint_states"] = self._left_out
+        if self._joints is not None and self._joints.gripper_is_unknown:
+            values["gripper"] = f"counts as open: none of {', '.join(self._settings.arm.finger_joints)} came"
         return Report(report.level, report.message, {**report.values, **values})
 
     def _make_costs(self, parameters: PlannerParameters) -> ServiceCosts:
         client = self.create_client(ScoreActions, "score_actions")
         self.configured.callback(self.destroy_client, client)
         solver = parameters.solver
-        distance = parameters.distance(self._card)
-        config = ServiceCostConfig(self._model, distance, solver.sum_over_horizon, solver.score_timeout)
+        config = ServiceCostConfig(
+            self._model, parameters.distance(self._card), solver.sum_over_horizon, solver.score_timeout
+        )
         return ServiceCosts(client, config, lambda goal: self._events.put(lambda: self._goals.show_again(goal)))
 
     def _make_mpc(self, parameters: PlannerParameters) -> Mpc[LatentStamps, int]:
@@ -154,7 +168,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         settings = self._settings
         if settings.dry_run:
             raise ServiceRefusedError("dry_run is on: a calibration has to move the arm")
-        safety = settings.safety.config(settings.arm.finger_travel)
+        safety = settings.safety.config(settings.arm)
         return settings.calibration.config(safety.workspace, self._model)
 
     def _deactivate_loop(self) -> None:
@@ -179,8 +193,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         try:
             loop = self._make_loop(message.data)
         except ValueError as error:
-            self._complain(f"robot_description: {error}")
+            self._description_refused = f"robot_description: {error}"
+            self._complain(self._description_refused)
             return
+        self._description_refused = ""
         interrupted = self._loop is not None and self._loop.has_goal
         self._deactivate_loop()
         self._use_loop(loop)
@@ -194,20 +210,29 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def _make_loop(self, urdf: str) -> ControlLoop:
         settings, arm = self._settings, self._settings.arm
         kinematics = Kinematics.from_urdf(urdf, arm.base_link, arm.tip_link, arm.joints)
+        if kinematics.held_joints:
+            self.get_logger().warning(
+                f"robot_description: {', '.join(kinematics.held_joints)} between {arm.base_link} and {arm.tip_link} "
+                "are not among arm.joints: they count as being at zero"
+            )
         limits = settings.limits.apply(kinematics.limits(), settings.robot_type)
-        safety = settings.safety.config(arm.finger_travel)
+        safety = settings.safety.config(arm)
         motion = ArmMotion(kinematics, limits, safety, settings.motion.config(arm))
-        joints = JointHistory(arm.joints, arm.finger_joints, arm.finger_travel)
-        return ControlLoop(settings.loop_config(self._card), motion, kinematics, joints, self)
+        self._joints = JointHistory(arm.joints, arm.gripper())
+        return ControlLoop(settings.loop_config(self._card), motion, kinematics, self._joints, self)
 
     def _on_joint_states(self, message: JointState) -> None:
         if self._loop is None:
             return
         stamp = to_nanoseconds(message.header.stamp) / NANOSECONDS_PER_SECOND
         try:
-            self._loop.joint_state(self._now(), stamp, message.name, message.position, message.velocity)
+            left_out = self._loop.joint_state(self._now(), stamp, message.name, message.position, message.velocity)
         except JointStateRefusedError as error:
             self._complain(str(error))
+            return
+        if left_out:
+            self._left_out, self._left_out_at = left_out, time.monotonic()
+            self.get_logger().warning(left_out, throttle_duration_sec=WARNING_PERIOD_SECONDS)
 
     def _on_latent(self, message: Latent) -> None:
         refusal = self._goals.why_refused(message)
@@ -256,7 +281,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         if not self.get_parameter("markers").value or self._marker_topic.get_subscription_count() == 0:
             return
         arm, stamp = self._settings.arm, self.get_clock().now().to_msg()
-        safety = self._settings.safety.config(arm.finger_travel)
+        safety = self._settings.safety.config(arm)
         self._marker_topic.publish(
             plan_markers(job.state, action.values, self._last_iteration, safety, arm.base_link, stamp)
         )
@@ -269,10 +294,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def send_gripper(self, closedness: float) -> None:
         """Publishes where the fingers should go."""
-        arm = self._settings.arm
-        if arm.finger_joints:
+        gripper = self._settings.arm.gripper()
+        if gripper.joints:
             seconds = self._settings.motion.gripper_seconds
-            self._gripper_topic.publish(gripper_message(closedness, arm.finger_joints, arm.finger_travel, seconds))
+            self._gripper_topic.publish(gripper_message(closedness, gripper, seconds))
 
     def step_taken(self, report: StepReport) -> None:
         """Sends feedback to the client whose goal it is."""
@@ -305,7 +330,8 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         if self._loop is not None:
             return self._loop.status(self._now())
         state = {"unconfigured": State.UNCONFIGURED, "active": State.IDLE}.get(self.state_name, State.INACTIVE)
-        reason = "robot_description: none came yet" if state is not State.UNCONFIGURED else ""
+        missing = self._description_refused or "robot_description: none came yet"
+        reason = missing if state is not State.UNCONFIGURED else ""
         return Status.idle(state, reason)
 
     def _now(self) -> Moment:

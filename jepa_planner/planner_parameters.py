@@ -7,6 +7,7 @@ from typing import get_args
 
 import numpy as np
 
+from jepa_common.gripper_description import GripperDescription
 from jepa_common.parameters import parameter
 from jepa_planner.arm_motion import ArmMotionConfig
 from jepa_planner.calibration_moves import MoveConfig
@@ -19,11 +20,13 @@ from jepa_planner.limits import Envelope, JointLimits, fer_limits, fr3_limits
 from jepa_planner.mpc import MpcConfig
 from jepa_planner.safety import Box, SafetyConfig, boxes_from_numbers
 from jepa_planner.solvers import SOLVER_NAMES, SolverConfig
-from jepa_world_model.model_card import Distance, ModelCard
+from jepa_world_model.model_card import AnyDistance, ModelCard
 
 _NEXT_GOAL = "; a change counts from the next goal on"
 _PANDA_JOINTS = tuple(f"panda_joint{index}" for index in range(1, 8))
 _PANDA_FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
+# m; no finger of a table-top arm's gripper slides further.
+_LONGEST_FINGER_TRAVEL = 0.2
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,34 @@ class ArmParameters:
     tip_link: str = parameter("panda_hand_tcp", "Link whose pose is the state: between the fingertips")
     joints: tuple[str, ...] = parameter(_PANDA_JOINTS, "Arm joints in order, as in the URDF and joint_states")
     finger_joints: tuple[str, ...] = parameter(_PANDA_FINGERS, "Finger joints; empty: no gripper")
-    finger_travel: float = parameter(0.04, "Position of an open finger, m", minimum=0.001, maximum=0.2)
+    finger_open: float = parameter(0.04, "Mean position of the finger joints when the gripper is open, m or rad")
+    finger_closed: float = parameter(0.0, "The same when it is closed; may be the larger one")
+    finger_reach: float = parameter(
+        0.0,
+        "From the tool's centre to an open fingertip, m; 0: as far as finger joints in m travel",
+        minimum=0.0,
+        maximum=0.5,
+    )
     posture: tuple[float, ...] = parameter((), "Joint positions that spare motion leans to, rad; empty: the first seen")
+
+    def gripper(self) -> GripperDescription:
+        """What the finger joints tell. Raises ValueError for ends that tell nothing."""
+        try:
+            return GripperDescription(self.finger_joints, self.finger_open, self.finger_closed)
+        except ValueError as error:
+            raise ValueError(f"arm.finger_joints, arm.finger_open, arm.finger_closed: {error}") from error
+
+    def fingertip_reach(self) -> float:
+        """How far an open fingertip is from the tool's centre, m. Raises ValueError when nothing tells."""
+        travel = self.gripper().travel
+        if self.finger_reach:
+            return self.finger_reach
+        if travel > _LONGEST_FINGER_TRAVEL:
+            raise ValueError(
+                f"arm.finger_reach: finger joints that travel {travel:g} turn, or count something else than m: "
+                "give the distance of an open fingertip from the tool's centre, m"
+            )
+        return travel
 
 
 @dataclass(frozen=True)
@@ -128,7 +157,7 @@ class SafetyParameters:
     slow_condition: float = parameter(17.0, "Condition number from which the arm slows down", minimum=1.0)
     stop_condition: float = parameter(30.0, "Condition number beyond which the arm does not go", minimum=1.0)
 
-    def config(self, finger_travel: float) -> SafetyConfig:
+    def config(self, arm: ArmParameters) -> SafetyConfig:
         """The library's configuration. Raises ValueError for senseless boxes or bounds."""
         workspace = boxes_from_numbers(self.workspace)
         if len(workspace) != 1:
@@ -139,7 +168,7 @@ class SafetyParameters:
             workspace=Box(workspace[0].low, workspace[0].high),
             keep_out=boxes_from_numbers(self.keep_out),
             finger_floor=self.finger_floor,
-            finger_travel=finger_travel,
+            finger_travel=arm.fingertip_reach(),
             hand_length=self.hand_length,
             max_tool_speed=self.max_tool_speed,
             max_image_age=self.max_image_age,
@@ -196,7 +225,7 @@ class SolverParameters:
     seed: int = parameter(0, "Seed of the search", minimum=0)
     distance: str = parameter(
         "", "How energies compare latents; empty: the card's, for its way of moving the gripper",
-        choices=("", *get_args(Distance)),
+        choices=get_args(AnyDistance),
     )  # fmt: skip
     sum_over_horizon: bool = parameter(False, "Sum energies over the horizon instead of taking the last step's")
     effort_weight: float = parameter(0.0, "Energy per squared action at its bounds", minimum=0.0, live=True)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from jepa_sim.entities import Body, EntityError, EntityState
 from jepa_sim.inverse_kinematics import InverseKinematics
 from jepa_sim.reset import ResetConfig, reset_scene
-from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, franka_panda
+from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, HAND, franka_panda
 from jepa_sim.scene import OBJECTS, SceneConfig
-from jepa_sim.simulation import Simulation, opening_of
+from jepa_sim.simulation import Simulation
 from jepa_sim.task_names import REACH, check_task
 from jepa_sim.trajectory_controller import Trajectory, TrajectoryController, TrajectoryControllerConfig
 
@@ -104,7 +104,7 @@ class ControlledSimulation:
                 self._simulation.remove_object(name)
             closedness = reset_scene(self._simulation, self._kinematics, seed, arm, self._config.reset, task)
             self._arm.reset(self._simulation.arm_positions(), self._seconds())
-            self._gripper.reset(np.full(len(FINGER_JOINTS), opening_of(closedness)), self._seconds())
+            self._gripper.reset(np.full(len(FINGER_JOINTS), HAND.value(closedness)), self._seconds())
 
     def follow_arm(self, trajectory: Trajectory) -> None:
         """Gives the arm a trajectory, as of now; raises TrajectoryRefusedError."""

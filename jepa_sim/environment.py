@@ -11,8 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from jepa_sim.inverse_kinematics import InverseKinematics
 from jepa_sim.reset import ResetConfig, checked_joint_positions, reset_scene
+from jepa_sim.robot_description import HAND
 from jepa_sim.scene import OBJECTS, SceneConfig
-from jepa_sim.simulation import Simulation, Snapshot, opening_of
+from jepa_sim.simulation import Simulation, Snapshot
 from jepa_sim.smooth_motion import MotionState, SmoothMotion, SmoothMotionConfig
 from jepa_world_model.poses import POSE_DIM, integrate
 
@@ -124,7 +125,7 @@ class TableEnvironment:
         joints = self.kinematics.solve(target[:3], rotation, self._motion.state.positions).positions
         simulation, before = self.simulation, self.simulation.commanded_fingers().mean()
         self._closedness = float(target[6])
-        change = opening_of(self._closedness) - before
+        change = float(HAND.value(self._closedness)) - before
         moves = zip(self._motion.move(joints, self._times), self._gripper_ramp, strict=True)
         for index, (positions, share) in enumerate(moves):
             if index == self._seen_after:

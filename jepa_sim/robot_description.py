@@ -12,6 +12,8 @@ import math
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from jepa_common.gripper_description import GripperDescription
+
 BASE_LINK = "panda_link0"
 TCP_LINK = "panda_hand_tcp"
 ARM_JOINTS = tuple(f"panda_joint{index}" for index in range(1, 8))
@@ -19,6 +21,8 @@ FINGER_JOINTS = ("panda_finger_joint1", "panda_finger_joint2")
 FINGER_LINKS = ("panda_leftfinger", "panda_rightfinger")
 FINGER_TRAVEL = 0.04
 """Travel of each finger in metres: 0 closed, 0.04 open."""
+HAND = GripperDescription(FINGER_JOINTS, open=FINGER_TRAVEL, closed=0.0)
+"""What the finger joints tell."""
 
 HOME_POSITIONS = (0.0, -math.pi / 4, 0.0, -3 * math.pi / 4, 0.0, math.pi / 2, math.pi / 4)
 """Arm joint positions (rad) at home: gripper pointing down in front of the robot."""

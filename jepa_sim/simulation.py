@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from jepa_sim.entities import Body, EntityState, UnknownEntityError
 from jepa_sim.graphics import rendering_error
-from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, FINGER_LINKS, FINGER_TRAVEL, TCP_LINK, franka_panda
+from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, FINGER_LINKS, HAND, TCP_LINK, franka_panda
 from jepa_sim.scene import CAMERA_NAME, OBJECTS, SceneConfig, build_spec
 from jepa_sim.spawned_body import add_spawned_body
 
@@ -160,7 +160,7 @@ class Simulation:
 
     def place_fingers(self, closedness: float) -> None:
         """Puts both fingers at `closedness` (0 open to 1 closed), at rest, with their servos holding them there."""
-        opening = opening_of(closedness)
+        opening = float(HAND.value(closedness))
         self.data.qpos[self._at.finger_position] = opening
         self.data.qvel[self._at.finger_velocity] = 0.0
         self.command_fingers(opening)
@@ -189,7 +189,7 @@ class Simulation:
     def state(self) -> Vector:
         """The end-effector state [7]: x, y, z, roll, pitch, yaw (extrinsic xyz), closedness 0 (open) to 1."""
         position, rotation = self.tool_pose()
-        closedness = np.clip(1.0 - self.finger_positions().mean() / FINGER_TRAVEL, 0.0, 1.0)
+        closedness = HAND.closedness(self.finger_positions().mean())
         return np.concatenate([position, Rotation.from_matrix(rotation).as_euler("xyz"), [closedness]])
 
     # --- objects --------------------------------------------------------------------------------------------
@@ -303,8 +303,3 @@ class Simulation:
             return mujoco.Renderer(self.model, height, width)
         except (mujoco.FatalError, RuntimeError, ImportError, AttributeError) as error:  # by backend and what it lacks
             raise rendering_error(error) from error
-
-
-def opening_of(closedness: float) -> float:
-    """Position of each finger, m, at `closedness`."""
-    return FINGER_TRAVEL * (1.0 - closedness)

@@ -32,7 +32,7 @@ from jepa_planner.safety import ApprovedCommand, SafetyConfig
 from jepa_planner.solvers import SolverConfig, make_solver
 from jepa_sim.controlled_simulation import JOINT_NAMES, ControlledSimulation
 from jepa_sim.reset import Workspace
-from jepa_sim.robot_description import ARM_JOINTS, BASE_LINK, FINGER_JOINTS, TCP_LINK, franka_panda
+from jepa_sim.robot_description import ARM_JOINTS, BASE_LINK, HAND, TCP_LINK, franka_panda
 from jepa_sim.trajectory_controller import Trajectory, TrajectoryController, TrajectoryPoint
 
 Vector = NDArray[np.float64]
@@ -148,7 +148,7 @@ class DrivenArm:
     def _make_loop(self) -> ControlLoop:
         safety = SafetyConfig(max_step=max(self._config.max_step, 0.01))
         arm = ArmMotion(self._kinematics, self.limits, safety, ArmMotionConfig())
-        loop = ControlLoop(ControlLoopConfig(), arm, self._kinematics, JointHistory(ARM_JOINTS, FINGER_JOINTS), self)
+        loop = ControlLoop(ControlLoopConfig(), arm, self._kinematics, JointHistory(ARM_JOINTS, HAND), self)
         loop.activate(Moment(self._time, self._time))
         return loop
 

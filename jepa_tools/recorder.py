@@ -237,9 +237,18 @@ def node_parameters(client: RosClient, node: str) -> dict[str, Any]:
     """
     request = ListParameters.Request()
     names = client.call(ListParameters, f"{node}/list_parameters", request, PARAMETER_SECONDS).result.names
-    asked = GetParameters.Request(names=names)
-    values = client.call(GetParameters, f"{node}/get_parameters", asked, PARAMETER_SECONDS).values
-    return {name: _plain_value(parameter_value_to_python(value)) for name, value in zip(names, values, strict=False)}
+
+    def values_of(asked: list[str]) -> dict[str, Any]:
+        request = GetParameters.Request(names=asked)
+        values = client.call(GetParameters, f"{node}/get_parameters", request, PARAMETER_SECONDS).values
+        # One parameter that holds nothing, and the answer is empty.
+        known = zip(asked, values, strict=True) if len(values) == len(asked) else ()
+        return {name: _plain_value(parameter_value_to_python(value)) for name, value in known}
+
+    parameters = values_of(names)
+    for name in () if parameters else names:
+        parameters |= values_of([name])
+    return parameters
 
 
 def _plain_value(value: Any) -> Any:

@@ -49,7 +49,7 @@ def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
 def _running_table(config: SimEvalConfig) -> Iterator[RunningTable]:
     """The nodes; what they print goes to a file that is gone afterwards, warnings to the terminal."""
     with terminate_as_interrupt(), tempfile.TemporaryDirectory() as folder:
-        parameters = _write_parameters(config, Path(folder) / "parameters.yaml")
+        parameters = write_parameters(config, Path(folder) / "parameters.yaml")
         nodes = NodesConfig(
             model=config.model, device=config.device, params_file=str(parameters), start_seconds=config.start_seconds
         )
@@ -57,12 +57,12 @@ def _running_table(config: SimEvalConfig) -> Iterator[RunningTable]:
             yield table
 
 
-def _write_parameters(config: SimEvalConfig, path: Path) -> Path:
+def write_parameters(config: SimEvalConfig, path: Path) -> Path:
     """The nodes' parameters in `path`: those of the simulated table, and what the protocol says of the gripper."""
     values = yaml.safe_load(find_resource("config", DEPLOYMENTS["sim"].parameters).read_text(encoding="utf-8"))
     planning, planner = config.planning, values["/**/planner"]["ros__parameters"]
     planner.setdefault("grasp", {})["mode"] = planning.gripper
-    planner["solver"]["max_yaw"] = planning.max_yaw
+    planner["solver"] |= {"max_yaw": planning.max_yaw, "distance": config.distance}
     values["/**/predictor"]["ros__parameters"]["gripper_weight"] = planning.gripper_weight
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path

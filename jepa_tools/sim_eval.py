@@ -24,6 +24,7 @@ from jepa_tools.evaluation_report import ReportConfig, TaskSection, write_report
 from jepa_tools.evaluation_table import format_overview, format_table, statistics
 from jepa_tools.protocols import PROTOCOLS, ProtocolName
 from jepa_world_model.checkpoint import open_world_model
+from jepa_world_model.model_card import AnyDistance
 from jepa_world_model.world_model import WorldModel
 
 BASELINES = ("random", "hold_still", "expert")
@@ -55,6 +56,8 @@ class SimEvalConfig:
         ros: Through the ROS nodes, as on a robot, instead of in this process.
         solver: One or more solvers to compare; the first one's results lead the JSON file.
         model: Checkpoint, a path or a name in models/checkpoints.
+        distance: How energies compare latents; the model card's when left out. What the card was calibrated for in
+            another unit, such as the energy that counts as reached, does not count then.
         region: Part of the picture that energies look at: left, top, right and bottom as shares of it; empty: all.
         device: Where the model runs, such as cpu or cuda.
         threads: CPU threads of the model in each worker.
@@ -76,6 +79,7 @@ class SimEvalConfig:
     ros: bool = False
     solver: tuple[SolverName, ...] = ("cem",)
     model: str = "franka-table-small"
+    distance: AnyDistance = ""
     region: tuple[float, ...] = ()
     device: str = "cpu"
     threads: int = 1
@@ -159,7 +163,7 @@ class Evaluator:
 
 def _planners(config: SimEvalConfig) -> dict[str, Controller]:
     """A planner for each solver; they share the model."""
-    model = WorldModel.load(config.model, config.device).looking_at(config.region)
+    model = WorldModel.load(config.model, config.device).measured_by(config.distance).looking_at(config.region)
     planning = config.planning
     return {
         name: ModelController(model, replace(planning, solver=replace(planning.solver, solver=name)))
@@ -178,6 +182,8 @@ def sim_eval(config: SimEvalConfig) -> int:
         model = open_world_model(config.model).card.model_id
         sections = [_section(task, results) for task, results in _evaluate(config).items()]
     subtitle = f"protocol {config.protocol_label}; {config.episodes} episodes a task, seed {config.seed}, {model}"
+    if config.distance:
+        subtitle += f", distance {config.distance}"
     _print(config, sections, subtitle)
     if config.json_path is not None:
         _write_json(config.json_path, config, sections, model)
@@ -229,6 +235,8 @@ def _report(config: SimEvalConfig, section: TaskSection, model: str) -> dict[str
     solvers = [name for name in rows if name not in BASELINES]
     report: dict[str, Any] = {"task": section.task, **rows[solvers[0]], **_heading(config, model)}
     report["baselines"] = {name: rows[name] for name in BASELINES if name in rows}
+    if config.distance:
+        report["distance"] = config.distance
     if len(solvers) > 1:
         report["solvers"] = {name: rows[name] for name in solvers}
     return report

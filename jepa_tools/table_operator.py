@@ -20,7 +20,7 @@ from visualization_msgs.msg import MarkerArray
 from jepa_common.qos_profiles import camera_qos, latched_qos
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
 from jepa_planner.kinematics import Kinematics
-from jepa_sim.robot_description import ARM_JOINTS, BASE_LINK, FINGER_JOINTS, FINGER_TRAVEL, TCP_LINK
+from jepa_sim.robot_description import ARM_JOINTS, BASE_LINK, HAND, TCP_LINK
 from jepa_tools.ros_client import RosClient, RosTimeoutError
 
 MESSAGE_SECONDS = 20.0
@@ -118,7 +118,7 @@ class TableOperator:
         """How far the gripper is closed, 0 open to 1 closed."""
         message = self._message(JointState)
         positions = dict(zip(message.name, message.position, strict=False))
-        return 1.0 - float(np.mean([positions[name] for name in FINGER_JOINTS])) / FINGER_TRAVEL
+        return float(HAND.closedness(np.mean([positions[name] for name in HAND.joints])))
 
     def object_position(self, name: str) -> NDArray[np.float64]:
         """Centre [3] of an object as the simulator knows it, m, in the base frame.

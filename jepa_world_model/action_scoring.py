@@ -8,12 +8,10 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_world_model.energy import METRIC_DISTANCES
 from jepa_world_model.latent_store import LatentStore, StoredLatent, UnknownStampError
 from jepa_world_model.model_card import Distance
 from jepa_world_model.poses import integrate
@@ -198,11 +196,10 @@ class ActionScorer:
         return _Inputs(tuple(self.contexts.get(stamp) for stamp in request.context_stamps), states, actions)
 
     def _distance(self, name: str) -> Distance:
-        if name and name not in get_args(Distance):
-            raise MalformedRequestError(f"distance: expected {', '.join(get_args(Distance))} or nothing, got {name!r}")
-        if name in METRIC_DISTANCES and self.model.metric is None:
-            raise MalformedRequestError(f"distance: {self.model.card.name} holds no metric; ask for l1, l2 or cosine")
-        return cast(Distance, name) if name else self.model.card.distance
+        try:
+            return self.model.measured_by(name).card.distance
+        except ValueError as error:
+            raise MalformedRequestError(str(error)) from error
 
     # --- surprise --------------------------------------------------------------------------------
 

@@ -9,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jepa_world_model.model_card import Distance
-
-METRIC_DISTANCES = ("metric", "metric_gripper")
+from jepa_world_model.model_card import METRIC_DISTANCES, Distance
 
 
 def latent_distance(

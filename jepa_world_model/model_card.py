@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from jepa_world_model.preprocess import Preprocess
 
 Distance = Literal["l1", "l2", "cosine", "metric", "metric_gripper"]
+AnyDistance = Literal["", Distance]
+"""A distance that may be left to the card."""
+METRIC_DISTANCES = ("metric", "metric_gripper")
+"""Those that take the checkpoint's linear map; their unit is about a metre."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,30 @@ class ModelCard:
     def model_id(self) -> str:
         """``name@version``, as latent messages carry it."""
         return f"{self.name}@{self.version}"
+
+    def measured_by(self, distance: str) -> ModelCard:
+        """The same model, whose energies compare latents by ``distance``; "" leaves it as it is.
+
+        What was calibrated for another distance is in another unit, so it counts as not measured.
+
+        Raises:
+            ValueError: there is no such distance.
+        """
+        if distance not in get_args(AnyDistance):
+            raise ValueError(f"distance: expected {', '.join(get_args(Distance))} or nothing, got {distance!r}")
+        if distance in ("", self.distance):
+            return self
+        other: Distance = distance  # type: ignore[assignment] # among them
+        if {other, self.distance} <= set(METRIC_DISTANCES):
+            return replace(self, distance=other)
+        return replace(
+            self,
+            distance=other,
+            reach_energy=None,
+            reach_tolerance_m=None,
+            energy_per_meter=None,
+            surprise_energy=None,
+        )
 
     @property
     def gripper_distance(self) -> Distance:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future as WorkerFuture
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from jepa_world_model.action_scoring import (
     ScoringLimits,
 )
 from jepa_world_model.latent_store import LatentStore, StoredLatent, UnknownStampError
+from jepa_world_model.model_card import AnyDistance
 from jepa_world_model.world_model import WorldModel
 
 LOG_PERIOD_SECONDS = 2.0
@@ -58,6 +59,11 @@ class PredictorParameters:
         "Metres that a full stroke counts where the gripper is planned; 0: the model card's",
         minimum=0.0,
         maximum=1.0,
+    )
+    distance: str = parameter(
+        "",
+        "How energies compare latents unless a request says it; empty: the card's",
+        choices=get_args(AnyDistance),
     )
     latents_kept: int = parameter(32, "Camera latents that requests can name", minimum=1, maximum=4096)
     goals_kept: int = parameter(32, "Goal latents that requests can name", minimum=1, maximum=4096)
@@ -93,7 +99,8 @@ class PredictorNode(ManagedNode[PredictorParameters]):
         model = WorldModel.load(
             parameters.model, device=parameters.device, dtype=parameters.dtype, parts=("predictor",)
         )
-        model = model.looking_at(parameters.region).weighing_gripper(parameters.gripper_weight)
+        model = model.measured_by(parameters.distance).looking_at(parameters.region)
+        model = model.weighing_gripper(parameters.gripper_weight)
         card = model.card
         self._accepted = LatentKind(card.model_id, card.tokens, card.dim)
         self._max_waiting = parameters.max_waiting

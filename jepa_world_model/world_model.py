@@ -25,7 +25,7 @@ from jepa_world_model.checkpoint import (
 )
 from jepa_world_model.compiled_blocks import CompileMode, begin_compiled_step
 from jepa_world_model.energy import latent_distance, region_weights
-from jepa_world_model.model_card import Distance, ModelCard
+from jepa_world_model.model_card import METRIC_DISTANCES, Distance, ModelCard
 from jepa_world_model.official_checkpoints import (
     NetworkShapes,
     OfficialCheckpoint,
@@ -238,6 +238,19 @@ class WorldModel:
             return self
         return replace(self, card=replace(self.card, planned_gripper_weight_m=metres))
 
+    def measured_by(self, distance: str) -> WorldModel:
+        """The same model, whose energies compare latents by ``distance``; "" leaves the card's.
+
+        Raises:
+            ValueError: there is no such distance, "metric" where the checkpoint holds none, or beside a region.
+        """
+        card = self.card.measured_by(distance)
+        if card.distance in METRIC_DISTANCES and self.metric is None:
+            raise ValueError(f"distance: {card.name} holds no metric; ask for l1, l2 or cosine")
+        if card.distance in METRIC_DISTANCES and self.token_weights is not None:
+            raise ValueError(f"{card.name} measures whole pictures by its metric: with a region, ask for another one")
+        return replace(self, card=card)
+
     def looking_at(self, region: Sequence[float]) -> WorldModel:
         """The same model, whose distances look at a part of the picture only.
 
@@ -250,7 +263,9 @@ class WorldModel:
         if not region:
             return replace(self, token_weights=None)
         if self.card.distance == "metric":
-            raise ValueError(f"{self.card.name} measures whole pictures: a region needs a model whose distance is l1")
+            raise ValueError(
+                f"{self.card.name} measures whole pictures by its metric: with a region, ask for the distance l1"
+            )
         weights = region_weights(round(self.card.tokens**0.5), region)
         return replace(self, token_weights=weights.to(self.device))
 

@@ -32,10 +32,10 @@ def bag_eval(config: BagEvalConfig) -> int:
         return 0
     paths = find_bags(config.bags)
     torch.set_num_threads(config.threads)
-    model = WorldModel.load(config.model, config.device, config.dtype)
+    model = WorldModel.load(config.model, config.device, config.dtype).measured_by(config.distance)
     store = PartStore(_parts_folder(config))
     evaluated = evaluate_bags(paths, model, config, store)
-    result = summarize(evaluated, model.card.model_id, config.evaluation.seed)
+    result = summarize(evaluated, model.card.model_id, config.evaluation.seed, model.card.distance)
     if config.json is not None:
         write_whole(config.json, to_json(result))
     if config.report is not None:
@@ -56,7 +56,7 @@ def evaluate_bags(
 ) -> list[EvaluatedBag]:
     """Evaluates each bag, or takes what an interrupted evaluation kept; a bag that cannot be used is noted."""
     settings, evaluated = load_settings(config.settings), []
-    arithmetic = f"{config.device} {config.dtype} {config.threads}"
+    arithmetic = f"{config.device} {config.dtype} {config.threads} {model.card.distance}"
     bar = tqdm(paths, desc="bags", unit="bag", disable=None)
     for path in bar:
         bar.set_postfix_str(path.name)
@@ -83,8 +83,9 @@ class _FrameCount:
         self._bar.set_postfix_str(f"{self._path.name}: {done}/{total} frames")
 
 
-def summarize(evaluated: Sequence[EvaluatedBag], model: str, seed: int) -> EvaluationResult:
+def summarize(evaluated: Sequence[EvaluatedBag], model: str, seed: int, distance: str = "") -> EvaluationResult:
     """All bags' numbers, and those of all together."""
     bags = tuple(item.result for item in evaluated)
     together = hashlib.sha256("\n".join(bag.inputs_hash or bag.error for bag in bags).encode()).hexdigest()
-    return EvaluationResult(FORMAT, model, seed, together, combined_results(bags, together), bags)
+    total = combined_results(bags, together)
+    return EvaluationResult(FORMAT, model, seed, together, total, bags, distance)

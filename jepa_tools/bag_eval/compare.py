@@ -61,4 +61,7 @@ def _warnings(first: EvaluationResult, second: EvaluationResult) -> list[str]:
         warnings.append(f"The bags differ: {', '.join(bags[0]) or 'none'} and {', '.join(bags[1]) or 'none'}.")
     if first.model != second.model:
         warnings.append("Latent distances, and surprise, of different encoders have different units.")
+    if first.distance != second.distance:
+        units = " and ".join(result.distance or "an unknown distance" for result in (first, second))
+        warnings.append(f"Energies, and surprise, were measured by {units}: they have different units.")
     return warnings

@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from jepa_planner.solvers.factory import SolverName
+from jepa_world_model.model_card import AnyDistance
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class BagEvalConfig:
         json: file for the results.
         report: folder for the report, one HTML file.
         compare: two JSON files of earlier evaluations, to be shown beside each other instead.
+        distance: how energies compare latents, l1, l2, cosine or metric; the model card's when left out.
         settings: YAML file that names topics, robot and rate where they cannot be guessed.
         device: where the model runs, such as cpu or cuda.
         dtype: arithmetic of the networks.
@@ -114,6 +116,7 @@ class BagEvalConfig:
     json: Path | None = None
     report: Path | None = None
     compare: tuple[Path, Path] | None = None
+    distance: AnyDistance = ""
     settings: Path | None = None
     device: str = "cpu"
     dtype: str = "float32"

@@ -175,6 +175,7 @@ class EvaluationResult:
         inputs_hash: SHA-256 over the bags' hashes: the same hash has the same numbers.
         total: means over all bags, each weighted by its number of measurements.
         bags: each bag.
+        distance: that the model's energies were measured by; empty in files of earlier versions.
     """
 
     format: str
@@ -183,6 +184,7 @@ class EvaluationResult:
     inputs_hash: str
     total: BagResult
     bags: tuple[BagResult, ...]
+    distance: str = ""
 
 
 def number(value: float) -> Number:
@@ -225,7 +227,7 @@ def read_result(path: Path) -> EvaluationResult:
 def from_json(kind: type[T], data: Mapping[str, Any]) -> T:
     """A dataclass of this module from what `to_json` made of it."""
     hints = get_type_hints(kind)
-    return kind(**{item.name: _typed(hints[item.name], data[item.name]) for item in fields(kind)})  # type: ignore[arg-type]
+    return kind(**{item.name: _typed(hints[item.name], data[item.name]) for item in fields(kind) if item.name in data})  # type: ignore[arg-type]
 
 
 def _typed(kind: Any, value: Any) -> Any:

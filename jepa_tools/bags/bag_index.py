@@ -67,7 +67,7 @@ class BagIndex:
     Attributes:
         frames: stamps of the pictures; no values.
         arm: arm joint positions [N, joints].
-        fingers: mean position of the finger joints [N, 1], m.
+        fingers: mean position of the finger joints [N, 1], m or rad.
         poses: tool pose [N, 7]: position, m, and quaternion x y z w.
         commands: last point of the commanded trajectories [N, joints].
         urdf: of the bag; empty if it has none.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from jepa_common.gripper_description import PLAY
 from jepa_planner.kinematics import Kinematics
 from jepa_tools.bags.bag_file import BagError
 from jepa_tools.bags.bag_index import BagIndex, Series
@@ -49,6 +50,18 @@ class RobotStates:
             raise BagError(
                 f"{self._path}: {error}; base_link, tip_link and arm_joints of the settings must fit the URDF"
             ) from error
+
+    def why_gripper_is_doubtful(self) -> str:
+        """What speaks against the description of the gripper; empty when nothing does."""
+        positions, gripper = self._index.fingers.values, self._settings.gripper()
+        beyond = np.count_nonzero(gripper.excess(positions) > PLAY)
+        if not beyond:
+            return ""
+        return (
+            f"{beyond} of {len(positions)} finger positions lie beyond the gripper's ends, {gripper.open:g} (open) and "
+            f"{gripper.closed:g} (closed): they reach from {positions.min():.4g} to {positions.max():.4g}; check "
+            "finger_open and finger_closed in the settings"
+        )
 
     def _what_is_missing(self) -> str:
         joints = ", ".join(self._settings.arm_joints)
@@ -123,7 +136,7 @@ class StatesOfRun:
         if not len(self._fingers):
             return np.zeros((len(stamps), 1))
         positions = _interpolated(self._fingers, stamps)
-        return np.asarray(np.clip(1.0 - positions / self._settings.finger_travel, 0.0, 1.0))
+        return self._settings.gripper().closedness(positions)
 
 
 def _interpolated(series: Series, stamps: Stamps) -> Array:

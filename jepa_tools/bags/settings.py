@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
 
+from jepa_common.gripper_description import GripperDescription
+
 ActionSource = Literal["states", "commands"]
 
 
@@ -25,8 +27,9 @@ class BagSettings:
         base_link: link in whose frame states are.
         tip_link: link whose pose is the state.
         arm_joints: names in the URDF and in the joint states, in order.
-        finger_joints: whose mean position says how far the gripper is open; empty without a gripper.
-        finger_travel: position of an open finger, m.
+        finger_joints: whose mean position says how far the gripper is closed; empty without a gripper.
+        finger_open: that position when the gripper is open, m or rad.
+        finger_closed: the same when it is closed; may be the larger one.
         rate_hz: frames per second; 0 takes the model's control rate.
         actions: "states": differences of measured states; "commands": from each state to where it was sent.
         frame_bound: a frame may lie this share of a period beside its time.
@@ -44,7 +47,8 @@ class BagSettings:
     tip_link: str = "panda_hand_tcp"
     arm_joints: tuple[str, ...] = tuple(f"panda_joint{index}" for index in range(1, 8))
     finger_joints: tuple[str, ...] = ("panda_finger_joint1", "panda_finger_joint2")
-    finger_travel: float = 0.04
+    finger_open: float = 0.04
+    finger_closed: float = 0.0
     rate_hz: float = 0.0
     actions: ActionSource = "states"
     frame_bound: float = 0.4
@@ -54,15 +58,22 @@ class BagSettings:
     def __post_init__(self) -> None:
         if not 0 < self.frame_bound < 0.5:
             raise ValueError(f"frame_bound: expected more than 0 and less than 0.5 periods, got {self.frame_bound}")
-        if not (self.state_bound > 0 and self.finger_travel > 0 and self.rate_hz >= 0):
+        if not (self.state_bound > 0 and self.rate_hz >= 0):
             raise ValueError(
-                "state_bound and finger_travel must be positive and rate_hz not negative, got "
-                f"{self.state_bound}, {self.finger_travel} and {self.rate_hz}"
+                f"state_bound must be positive and rate_hz not negative, got {self.state_bound} and {self.rate_hz}"
             )
+        self.gripper()
         if self.longest_episode < 2:
             raise ValueError(f"longest_episode: expected at least 2 frames, got {self.longest_episode}")
         if self.actions not in get_args(ActionSource):
             raise ValueError(f"actions: expected {' or '.join(get_args(ActionSource))}, got {self.actions!r}")
+
+    def gripper(self) -> GripperDescription:
+        """What the finger joints tell. Raises ValueError for ends that tell nothing."""
+        try:
+            return GripperDescription(self.finger_joints, self.finger_open, self.finger_closed)
+        except ValueError as error:
+            raise ValueError(f"finger_joints, finger_open, finger_closed: {error}") from error
 
 
 def load_settings(path: Path | None) -> BagSettings:
@@ -80,6 +91,11 @@ def load_settings(path: Path | None) -> BagSettings:
         raise ValueError(f"{path}: expected YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected names and values, got {type(values).__name__}")
+    if "finger_travel" in values:
+        raise ValueError(
+            f"{path}: finger_travel does not tell which end is open: give finger_open and finger_closed instead, the "
+            "mean position of the finger_joints, m or rad, when the gripper is open and when it is closed"
+        )
     known = {field.name for field in fields(BagSettings)}
     if unknown := sorted(set(map(str, values)) - known):
         raise ValueError(f"{path}: unknown {', '.join(unknown)}; expected some of {', '.join(sorted(known))}")

@@ -40,9 +40,9 @@ class BagMessages:
 
     def write_state(self, stamp: int, state: NDArray[np.float64], joints: NDArray[np.float64] | None) -> None:
         """Joint positions [joints], or the pose of the state [7] where they are not known; and the fingers."""
-        closedness = float(state[6])
-        fingers = np.full(len(self.settings.finger_joints), (1.0 - closedness) * self.settings.finger_travel)
-        names, positions = [*self.settings.finger_joints], fingers
+        gripper = self.settings.gripper()
+        fingers = np.full(len(gripper.joints), gripper.value(state[6]))
+        names, positions = [*gripper.joints], fingers
         if joints is None:
             self._write(
                 POSE_TOPIC,

@@ -204,7 +204,8 @@ class GraphExaminer:
         if not self._observed.description:
             yield unknown("joint names", "no robot_description came", "start robot_state_publisher (transient local)")
             return
-        names = self._observed.joint_states[-1][1].name if self._observed.joint_states else ()
+        # Of all messages: the fingers' joints may come in messages of their own.
+        names = dict.fromkeys(name for _, message in self._observed.joint_states for name in message.name)
         commanded = [
             *(self._parameter("planner", "arm.joints") or ()),
             *(self._parameter("planner", "arm.finger_joints") or ()),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
+from jepa_planner.robot_urdf import RobotUrdf
 from jepa_tools.doctor.finding import Finding, ok, problem, unknown, warning
 
 LEAST_CAMERA_HZ = 4.0
@@ -88,23 +87,10 @@ def judge_picture(width: int, height: int, encoding: str, image_size: int) -> It
         yield ok("camera picture", size)
 
 
-def joints_of(urdf: str) -> tuple[str, ...]:
-    """Names of the movable joints of a URDF, in its order.
-
-    Raises:
-        ValueError: it is no URDF.
-    """
-    try:
-        root = ElementTree.fromstring(urdf)  # noqa: S314 - the description of one's own robot
-    except ParseError as error:
-        raise ValueError(f"robot_description is no XML: {error}") from error
-    return tuple(joint.attrib["name"] for joint in root.iter("joint") if joint.get("type", "fixed") != "fixed")
-
-
 def judge_joints(urdf: str, published: Sequence[str], commanded: Sequence[str]) -> Iterator[Finding]:
     """Names of joints: in the URDF, on joint_states, and those that the planner is to drive (empty: unknown)."""
     try:
-        described = joints_of(urdf)
+        described = RobotUrdf(urdf).moving_joints
     except ValueError as error:
         yield problem("robot_description", str(error), "publish the URDF as a string, with xacro expanded")
         return

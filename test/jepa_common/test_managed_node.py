@@ -129,3 +129,10 @@ def test_a_bad_parameter_is_named_and_the_process_exits_with_2(processes):
     assert process.wait(60) == 2
     assert "model: expected good or bad or buggy, got 'unheard_of'" in processes.output(process)
     assert "Traceback" not in processes.output(process)
+
+
+def test_settings_of_a_name_that_it_does_not_have_are_named_and_change_nothing(nodes):
+    node = nodes.make(ExampleNode, **{"prefixx": "a", "answers.qos": 3, "prefix": "b", "qos_overrides./answer.x": 1})
+    assert node.unknown_overrides() == ["answers.qos", "prefixx"]
+    nodes.run(node.start)
+    assert node.is_active and node.parameters().prefix == "b"

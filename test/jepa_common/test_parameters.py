@@ -1,6 +1,8 @@
 from dataclasses import dataclass, field
 
 import pytest
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -81,3 +83,31 @@ def test_a_field_that_is_no_parameter_is_a_programming_error(nodes):
 
     with pytest.raises(TypeError, match="size"):
         declare_parameters(nodes.client, Wrong)
+
+
+def answer(nodes, node: Node) -> dict[str, ParameterValue]:
+    """What `ros2 param dump` and a recorder are told: all parameters that are listed, in one request."""
+    name = node.get_fully_qualified_name()
+    names = nodes.call(ListParameters, f"{name}/list_parameters", ListParameters.Request()).result.names
+    values = nodes.call(GetParameters, f"{name}/get_parameters", GetParameters.Request(names=names)).values
+    return dict(zip(names, values, strict=True))
+
+
+@pytest.mark.parametrize("overrides", [{}, {"limits": None, "joints": None}, {"name": None, "sampler.samples": None}])
+def test_a_parameter_without_a_value_does_not_empty_the_answer(nodes, overrides):
+    values = answer(nodes, configured(nodes, **overrides))
+    assert values["joints"].type == ParameterType.PARAMETER_STRING_ARRAY
+    assert list(values["joints"].string_array_value) == []
+    assert values["sampler.samples"].integer_value == 64
+    assert values["name"].string_value == "arm"
+
+
+def test_a_list_that_a_file_leaves_empty_is_empty_whatever_its_default(nodes, tmp_path):
+    path = tmp_path / "parameters.yaml"
+    path.write_text("/**:\n  ros__parameters:\n    limits: []\n    joints: []\n    sampler: {samples: 9}\n")
+    arguments = ["--ros-args", "--params-file", str(path)]
+    node = nodes.make(lambda **options: Node("from_file", cli_args=arguments, **options))
+    declare_parameters(node, Configuration)
+    read = read_parameters(node, Configuration)
+    assert (read.limits, read.joints, read.sampler.samples) == ((), (), 9)
+    assert answer(nodes, node)["limits"].type == ParameterType.PARAMETER_DOUBLE_ARRAY

@@ -20,7 +20,7 @@ from jepa_planner.motion import Segment
 from jepa_planner.mpc import Mpc, MpcConfig
 from jepa_planner.safety import ApprovedCommand, SafetyConfig
 from jepa_planner.solvers import SolverConfig, make_solver
-from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS
+from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, HAND
 
 KINEMATICS = kinematics()
 START = KINEMATICS.ik([0.5, 0.0, 0.25, np.pi, 0, 0], HOME).positions
@@ -68,7 +68,7 @@ class Table:
         self.outputs = Outputs()
         arm_config = ArmMotionConfig()
         self.arm = ArmMotion(KINEMATICS, cautious_limits(), SafetyConfig(**{"ramp_seconds": 0.0, **safety}), arm_config)
-        self.joints = JointHistory(ARM_JOINTS, FINGER_JOINTS)
+        self.joints = JointHistory(ARM_JOINTS, HAND)
         self.loop = ControlLoop(config or ControlLoopConfig(), self.arm, kinematics(), self.joints, self.outputs)
         self.time = 100.0
         self.start = START

@@ -32,6 +32,7 @@ class BagRecipe:
     frames, camera_hz, joints_hz: how much. gap_after: frame after which the camera pauses for gap_seconds.
     compressed: "jpg" or "png" instead of raw images. encoding: of raw images. stamped: headers have stamps.
     command: arm positions that are commanded 1.1 s after the start.
+    fingers: joints of the gripper, and what they read open and closed. lone_fingers: in messages of their own.
     """
 
     frames: int = 24
@@ -50,6 +51,9 @@ class BagRecipe:
     joint_delay: float = 0.0
     clock_reset_after: int = 0
     command: tuple[float, ...] = ()
+    fingers: tuple[str, ...] = tuple(FINGERS)
+    finger_ends: tuple[float, float] = (0.04, 0.0)
+    lone_fingers: bool = False
     size: tuple[int, int] = (64, 80)
 
 
@@ -98,10 +102,18 @@ def image_message(pixels: np.ndarray, stamp: int, recipe: BagRecipe):
     return TYPES.types["sensor_msgs/msg/Image"](header(stamp), height, width, recipe.encoding, 0, width * 3, data)
 
 
-def joint_message(seconds: float, stamp: int):
+def joint_messages(seconds: float, stamp: int, recipe: BagRecipe) -> list:
+    """Of the arm, and of fingers that are open for 1.5 s and closed from then on."""
+    fingers = [recipe.finger_ends[int(seconds >= 1.5)]] * len(recipe.fingers)
+    if recipe.lone_fingers:
+        return [_joint_message(stamp, ARM, joints_at(seconds)), _joint_message(stamp, recipe.fingers, fingers)]
+    return [_joint_message(stamp, [*ARM, *recipe.fingers], [*joints_at(seconds), *fingers])]
+
+
+def _joint_message(stamp: int, names, positions):
     empty = np.zeros(0)
-    positions = np.concatenate([joints_at(seconds), [0.04 * (seconds < 1.5), 0.04 * (seconds < 1.5)]])
-    return TYPES.types["sensor_msgs/msg/JointState"](header(stamp), [*ARM, *FINGERS], positions, empty, empty)
+    kind = TYPES.types["sensor_msgs/msg/JointState"]
+    return kind(header(stamp), list(names), np.array(positions, dtype=np.float64), empty, empty)
 
 
 def pose_message(seconds: float, stamp: int):
@@ -146,7 +158,8 @@ def _write_states(bag: _Bag, recipe: BagRecipe) -> None:
         recorded = START + round(seconds * SECOND)
         stamp = recorded + round(recipe.joint_delay * SECOND) if recipe.stamped else 0
         if recipe.joints:
-            bag.write("/joint_states", "sensor_msgs/msg/JointState", joint_message(seconds, stamp), recorded)
+            for message in joint_messages(seconds, stamp, recipe):
+                bag.write("/joint_states", "sensor_msgs/msg/JointState", message, recorded)
         if recipe.poses:
             bag.write("/tool_pose", "geometry_msgs/msg/PoseStamped", pose_message(seconds, stamp), recorded)
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from jepa_common.resources import find_resource
+from jepa_planner.robot_urdf import RobotUrdf
 from jepa_tools.doctor import DoctorConfig, doctor, examine
 from jepa_tools.doctor.finding import Status, as_json, as_text, ok, problem
-from jepa_tools.doctor.robot import Stream, joints_of, judge_joints, judge_picture, judge_stream
+from jepa_tools.doctor.robot import Stream, judge_joints, judge_picture, judge_stream
 from jepa_tools.doctor.software import accelerator, message_libraries, ros_installation
 from jepa_tools.doctor.weights import model_loads, stored_weights
 
@@ -143,7 +144,7 @@ def test_pictures_are_judged() -> None:
 
 def test_joint_names_are_compared() -> None:
     urdf = find_resource("models", "franka", "panda.urdf").read_text()
-    names = joints_of(urdf)
+    names = RobotUrdf(urdf).moving_joints
     assert "panda_joint1" in names and "panda_hand_tcp_joint" not in names
     assert statuses(judge_joints(urdf, names, names[:7])) == [Status.OK]
     assert statuses(judge_joints(urdf, names, [])) == [Status.UNKNOWN]
@@ -195,7 +196,7 @@ def test_a_running_system_is_examined(nodes) -> None:
     def publish() -> None:
         now = to_stamp(time.time_ns())
         picture = Image(width=64, height=64, encoding="rgb8")
-        state = JointState(name=list(joints_of(urdf)))
+        state = JointState(name=list(RobotUrdf(urdf).moving_joints))
         picture.header.stamp = state.header.stamp = now
         pictures.publish(picture)
         joints.publish(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 from builtin_interfaces.msg import Time
 from jepa_ros.msg import Latent
+from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rosbags.highlevel import AnyReader
@@ -21,6 +24,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header, String
 
+from jepa_planner.planner_node import PlannerNode
+from jepa_tools.bags.bag_file import open_bag
 from jepa_tools.recorder import RecordingError, TopicChoice, TopicRecorder, matching_qos
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -133,6 +138,21 @@ def test_the_weakest_publisher_decides_the_subscription():
     assert matching_qos([LATCHED, reliable]).durability == DurabilityPolicy.VOLATILE
     assert matching_qos([reliable]).reliability == ReliabilityPolicy.RELIABLE
     assert matching_qos([reliable, BEST_EFFORT]).reliability == ReliabilityPolicy.BEST_EFFORT
+
+
+def test_parameters_of_the_nodes_are_kept_also_of_one_that_has_some_without_a_value(nodes: Any, tmp_path: Path):
+    nodes.make(PlannerNode)
+    other = nodes.make(lambda **options: Node("encoder", **options))
+    other.declare_parameter("objects", Parameter.Type.STRING_ARRAY)
+    other.declare_parameter("seed", 7)
+    nodes.client.create_publisher(String, "robot_description", LATCHED).publish(String(data="<robot/>"))
+    with TopicRecorder(tmp_path / "bag") as recorder:
+        recorder.wait_for(["/robot_description"], 60.0)
+        nodes.wait_until(lambda: {"/planner", "/encoder"} <= recorder._asked, "the nodes' parameters")
+    with open_bag(tmp_path / "bag") as bag:
+        planner, encoder = (json.loads(bag.metadata[f"parameters {node}"]) for node in ("/planner", "/encoder"))
+    assert planner["solver.samples"] == 64 and planner["safety.keep_out"] == []
+    assert encoder["seed"] == 7 and "objects" not in encoder
 
 
 def test_jepa_record_leaves_a_whole_bag_on_an_interrupt(nodes: Any, tmp_path: Path):

@@ -24,9 +24,9 @@ STATE = np.array([0.5, 0.0, 0.3, math.pi, 0.0, 0.0, 0.0])
 class Bench:
     """An active predictor, and publishers of the latents that it listens to."""
 
-    def __init__(self, nodes, tiny_model) -> None:
+    def __init__(self, nodes, tiny_model, **settings) -> None:
         self.nodes, self.tiny = nodes, tiny_model
-        self.node = nodes.make(PredictorNode, model=str(tiny_model.path), latents_kept=8)
+        self.node = nodes.make(PredictorNode, model=str(tiny_model.path), latents_kept=8, **settings)
         nodes.run(self.node.start)
         self.model = WorldModel.load(tiny_model.path)
         self.reports = nodes.collect(DiagnosticArray, "/diagnostics", latest_qos())
@@ -111,6 +111,15 @@ def test_distance_and_horizon_sum_are_the_requests(ready):
     plain = np.asarray(ready.score(distance="l2").energies)
     summed = np.asarray(ready.score(distance="l2", sum_over_horizon=True).energies)
     assert (summed > plain).all()
+
+
+def test_its_distance_counts_where_a_request_leaves_it_open(nodes, tiny_model):
+    bench = Bench(nodes, tiny_model, distance="l2")
+    bench.see(2, 10.0)
+    bench.aim(3, 99.0)
+    plain, by_l2, by_l1 = (np.asarray(bench.score(distance=name).energies) for name in ("", "l2", "l1"))
+    np.testing.assert_array_equal(plain, by_l2)
+    assert (plain != by_l1).all()
 
 
 def test_surprise_compares_the_best_sequences_prediction_with_what_came(ready):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 import tyro
+from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 
+from jepa_common.qos_profiles import latched_qos
 from jepa_tools.cli import COMMANDS, configuration_type
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +87,38 @@ def test_scripts(script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert lines, told.stderr
     for words in lines:
         assert not misunderstood(words, capsys)
+
+
+READERS = {"/goal_image": latched_qos()}
+
+
+def published_by_hand() -> list[list[str]]:
+    """Words of every documented `ros2 topic pub`."""
+    texts = [path.read_text(encoding="utf-8") for path in DOCUMENTS]
+    lines = [line for text in texts for line in in_blocks(text) if line.startswith("ros2 topic pub")]
+    return [shlex.split(line, comments=True)[3:] for line in lines]
+
+
+def meets_its_readers(words: list[str]) -> bool:
+    """Whether `ros2 topic pub` with these options, and its defaults, offers what the topic's readers ask for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--once", action="store_true")
+    parser.add_argument("--qos-durability", default="volatile")
+    parser.add_argument("--qos-reliability", default="reliable")
+    parser.add_argument("rest", nargs="*")
+    asked = parser.parse_args(words)
+    offered = QoSProfile(
+        depth=1,
+        durability=DurabilityPolicy.get_from_short_key(asked.qos_durability),
+        reliability=ReliabilityPolicy.get_from_short_key(asked.qos_reliability),
+    )
+    return bool(qos_check_compatible(offered, READERS[asked.rest[0]])[0] != QoSCompatibility.ERROR)
+
+
+def test_what_is_published_by_hand_meets_its_readers() -> None:
+    assert published_by_hand()
+    assert all(meets_its_readers(words) for words in published_by_hand())
+    assert not meets_its_readers(["--once", "/goal_image"])
 
 
 def test_there_are_commands_to_look_at() -> None:

@@ -46,6 +46,15 @@ def test_cmake_generates_every_interface(interface):
     assert f'"{interface}"' in CMAKE
 
 
+def test_the_versions_of_python_are_the_same_everywhere():
+    lowest, beyond = re.search(
+        r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text()
+    ).groups()
+    versions = " or ".join(f"3.{minor}" for minor in range(int(lowest), int(beyond)))
+    for name in ("README.md", "docs/quick-start.md", "package.xml", "Makefile"):
+        assert f"Python {versions}" in (ROOT / name).read_text(), name
+
+
 def test_package_xml_has_format_3_the_licence_and_the_optional_dependencies():
     package = ElementTree.parse(ROOT / "package.xml").getroot()
     dependencies = {element.text for element in package if element.tag.endswith("depend")}
