@@ -125,14 +125,13 @@ def _decoded(dataset: LeRobotDataset, camera: str, size: int, windows: list[Wind
 
 
 def _pictures(dataset: LeRobotDataset, camera: str, window: Window) -> Iterator[NDArray[np.uint8]]:
-    pictures = dataset.pictures(window.episode, camera, window.rows.start, window.rows.stop)
-    return (picture for number, picture in enumerate(pictures) if number % window.stride == 0)
+    return dataset.pictures_at(window.episode, camera, range(window.rows.start, window.rows.stop, window.stride))
 
 
 def _fingerprint(dataset: LeRobotDataset, camera: str, windows: list[Window]) -> str:
     """Changes with the dataset's files, so that decoded images of an older one are not taken."""
     digest = hashlib.sha256(repr((camera, windows)).encode())
-    for path in sorted({record.videos[camera][0] if record.videos else record.data for record in dataset.episodes}):
+    for path in sorted({record.videos[camera].path if record.videos else record.data for record in dataset.episodes}):
         information = path.stat()
         digest.update(repr((path.name, information.st_size, information.st_mtime_ns)).encode())
     return digest.hexdigest()[:16]

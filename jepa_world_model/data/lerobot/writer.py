@@ -215,7 +215,7 @@ class _FileWriter:
     def _write_rows(self, rows: pa.Table) -> None:
         """One episode is one row group, so that a reader can fetch it alone."""
         if self._table is None:
-            writer = pq.ParquetWriter(self._path(layout.DATA_PATH), rows.schema, compression="snappy")
+            writer = pq.ParquetWriter(self._path(layout.DATA_PATH).absolute(), rows.schema, compression="snappy")
             self._table = self._files.enter_context(writer)
         self._table.write_table(rows)
 
