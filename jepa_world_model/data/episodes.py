@@ -16,6 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_common.gripper_description import GripperDescription
+from jepa_world_model.data.state_names import POSE_NAMES
+from jepa_world_model.data.state_survey import Surveyor
 from jepa_world_model.poses import difference
 
 STATE_DIM = 7
@@ -123,6 +126,10 @@ def _check_shard(path: Path, shard: EpisodeArrays) -> None:
         raise DatasetError(f"{path}: actions must have one row fewer than frames, not {actions.shape}")
     if not (np.isfinite(states).all() and np.isfinite(actions).all()):
         raise DatasetError(f"{path}: states or actions are not finite; collect it again")
+    surveyor = Surveyor(POSE_NAMES, "euler", GripperDescription((), 0.0, 1.0), 1.0, frozenset({"gripper"}))
+    surveyor.add(states.reshape(-1, STATE_DIM).astype(np.float64))
+    if refusals := surveyor.result().refusals:
+        raise DatasetError(f"{path}: {'; '.join(refusals)}")
 
 
 class ClipSampler:

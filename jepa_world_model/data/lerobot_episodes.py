@@ -16,14 +16,18 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from jepa_world_model.data.array_file import array_file
-from jepa_world_model.data.episodes import STATE_DIM, DatasetError, EpisodeArrays
+from jepa_world_model.data.episodes import DatasetError, EpisodeArrays
 from jepa_world_model.data.lerobot import STATE, LeRobotDataset
+from jepa_world_model.data.state_reading import StateColumns, state_columns
 from jepa_world_model.poses import difference
 from jepa_world_model.preprocess import resize_and_crop
 
 DECODED_FOLDER = ".decoded"
 WINDOW_FRAMES = 24
 """Length of the windows that episodes of unequal length are cut into."""
+
+LARGEST_UNEVENNESS = 0.4
+"""By which share of it the time from frame to frame may differ from the usual one."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,16 @@ def load_lerobot_episodes(folder: Path, image_size: int = 0, camera: str = "", r
         rate_hz: about how many frames per second to keep.
 
     Raises:
-        DatasetError: states of another kind, images that are not square, or no episode that is long enough.
-        LeRobotError: the dataset is damaged.
+        DatasetError: images that are not square, rows missing within an episode, or no episode that is long enough.
+        LeRobotError: states of another kind or in other units, or the dataset is damaged.
     """
     dataset = LeRobotDataset(folder)
+    columns = state_columns(dataset)
+    columns.survey()
     camera = _chosen_camera(dataset, camera)
     size = image_size or _stored_size(dataset, camera)
     windows = _windows(dataset, rate_hz)
-    states = np.stack([_states(dataset, window) for window in windows])
+    states = np.stack([_states(columns, window) for window in windows])
     if not np.isfinite(states).all():
         raise DatasetError(f"{folder}: {STATE} is not finite everywhere; leave the broken episodes out")
     images = _decoded(dataset, camera, size, windows)
@@ -99,16 +105,22 @@ def _windows(dataset: LeRobotDataset, rate_hz: float) -> list[Window]:
     return windows
 
 
-def _states(dataset: LeRobotDataset, window: Window) -> NDArray[np.float32]:
-    feature = dataset.features.get(STATE)
-    if feature is None or feature.shape != (STATE_DIM,):
-        shape = "none" if feature is None else list(feature.shape)
+def _states(columns: StateColumns, window: Window) -> NDArray[np.float32]:
+    _check_times(columns.dataset, window)
+    return columns.states(window.episode)[window.rows].astype(np.float32)
+
+
+def _check_times(dataset: LeRobotDataset, window: Window) -> None:
+    """Raises DatasetError where rows are missing in a window: an action would span more time than the others."""
+    steps = np.diff(dataset.times(window.episode)[window.rows]) * dataset.fps / window.stride
+    if len(uneven := np.flatnonzero(np.abs(steps - 1) > LARGEST_UNEVENNESS)):
+        row = window.start + int(uneven[0]) * window.stride
         raise DatasetError(
-            f"{dataset.folder}: expected {STATE} of shape [{STATE_DIM}] (x, y, z in m, roll, pitch, yaw in rad,"
-            f" closedness 0 to 1, in the robot's base frame), got {shape};"
-            " `jepa convert DATASET TARGET --to episodes` makes such a dataset of others"
+            f"{dataset.folder}, episode {dataset.episodes[window.episode].index}: expected {window.stride} rows at"
+            f" {dataset.fps:g} Hz from row {row} on to take {window.stride / dataset.fps:.3f} s, they take"
+            f" {steps[uneven[0]] * window.stride / dataset.fps:.3f} s;"
+            " `jepa convert DATASET TARGET --to episodes` cuts the episodes at such gaps"
         )
-    return dataset.columns(window.episode, [STATE])[STATE][window.rows].astype(np.float32)
 
 
 def _decoded(dataset: LeRobotDataset, camera: str, size: int, windows: list[Window]) -> NDArray[np.uint8]:
