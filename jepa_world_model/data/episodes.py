@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_common.file_identity import file_stamps
 from jepa_common.gripper_description import GripperDescription
 from jepa_world_model.data.state_names import POSE_NAMES
 from jepa_world_model.data.state_survey import Surveyor
@@ -37,11 +38,13 @@ class EpisodeArrays:
         images: uint8 ``[E, T, S, S, 3]`` RGB.
         states: float32 ``[E, T, 7]``.
         actions: float32 ``[E, T - 1, 7]``.
+        source: changes with the files that they were read from; empty where nothing tells.
     """
 
     images: NDArray[np.uint8]
     states: NDArray[np.float32]
     actions: NDArray[np.float32]
+    source: str = ""
 
     @property
     def episodes(self) -> int:
@@ -55,7 +58,7 @@ class EpisodeArrays:
 
     def first(self, count: int) -> EpisodeArrays:
         """The first ``count`` episodes."""
-        return EpisodeArrays(self.images[:count], self.states[:count], self.actions[:count])
+        return EpisodeArrays(self.images[:count], self.states[:count], self.actions[:count], self.source)
 
     @property
     def image_size(self) -> int:
@@ -91,6 +94,7 @@ def load_episodes(folder: Path, image_size: int = 0) -> EpisodeArrays:
         images=np.concatenate([shard.images for shard in shards]),
         states=np.concatenate([shard.states for shard in shards]),
         actions=np.concatenate([shard.actions for shard in shards]),
+        source=file_stamps(paths, folder),
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from jepa_common.file_identity import file_stamps
 from jepa_world_model.data.array_file import array_file
 from jepa_world_model.data.episodes import DatasetError, EpisodeArrays
 from jepa_world_model.data.lerobot import STATE, LeRobotDataset
@@ -23,6 +24,9 @@ from jepa_world_model.poses import difference
 from jepa_world_model.preprocess import resize_and_crop
 
 DECODED_FOLDER = ".decoded"
+DECODED_FORMAT = 2
+"""1 took pictures by their number; since 2 they are those of the rows' times."""
+
 WINDOW_FRAMES = 24
 """Length of the windows that episodes of unequal length are cut into."""
 
@@ -67,8 +71,9 @@ def load_lerobot_episodes(folder: Path, image_size: int = 0, camera: str = "", r
     states = np.stack([_states(columns, window) for window in windows])
     if not np.isfinite(states).all():
         raise DatasetError(f"{folder}: {STATE} is not finite everywhere; leave the broken episodes out")
-    images = _decoded(dataset, camera, size, windows)
-    return EpisodeArrays(images, states, difference(states[:, :-1], states[:, 1:]).astype(np.float32))
+    name = f"{_fingerprint(dataset, camera, windows)}-{size}"
+    images = _decoded(dataset, camera, size, windows, name)
+    return EpisodeArrays(images, states, difference(states[:, :-1], states[:, 1:]).astype(np.float32), name)
 
 
 def _chosen_camera(dataset: LeRobotDataset, camera: str) -> str:
@@ -123,15 +128,17 @@ def _check_times(dataset: LeRobotDataset, window: Window) -> None:
         )
 
 
-def _decoded(dataset: LeRobotDataset, camera: str, size: int, windows: list[Window]) -> NDArray[np.uint8]:
+def _decoded(dataset: LeRobotDataset, camera: str, size: int, windows: list[Window], name: str) -> NDArray[np.uint8]:
     """Images ``[windows, frames, size, size, 3]``, from the file of an earlier call where there is one."""
     shape = (len(windows), windows[0].frames, size, size, 3)
-    path = dataset.folder / DECODED_FOLDER / f"{_fingerprint(dataset, camera, windows)}-{size}.npy"
+    path = dataset.folder / DECODED_FOLDER / f"{name}.npy"
 
     def fill(images: NDArray[np.uint8]) -> None:
         for row, window in enumerate(tqdm(windows, desc="decode", unit="episode", mininterval=2.0)):
             for frame, picture in enumerate(_pictures(dataset, camera, window)):
                 images[row, frame] = resize_and_crop(picture, size, size)
+        if not name.startswith(_fingerprint(dataset, camera, windows)):
+            raise DatasetError(f"{dataset.folder} was changed while its pictures were decoded: begin again")
 
     return array_file(path, shape, np.uint8, fill)
 
@@ -141,9 +148,6 @@ def _pictures(dataset: LeRobotDataset, camera: str, window: Window) -> Iterator[
 
 
 def _fingerprint(dataset: LeRobotDataset, camera: str, windows: list[Window]) -> str:
-    """Changes with the dataset's files, so that decoded images of an older one are not taken."""
-    digest = hashlib.sha256(repr((camera, windows)).encode())
-    for path in sorted({record.videos[camera].path if record.videos else record.data for record in dataset.episodes}):
-        information = path.stat()
-        digest.update(repr((path.name, information.st_size, information.st_mtime_ns)).encode())
-    return digest.hexdigest()[:16]
+    """Changes with the dataset's files and with what is taken of them, so that other decoded images are not taken."""
+    inputs = (DECODED_FORMAT, camera, windows, file_stamps(dataset.files(camera), dataset.folder))
+    return hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]

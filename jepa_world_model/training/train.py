@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from jepa_common.file_identity import files_below
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig, Conditioning
 from jepa_world_model.checkpoint import save_world_model
 from jepa_world_model.data.array_file import one_process_at_a_time
@@ -17,7 +18,7 @@ from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.official_checkpoints import load_encoder
 from jepa_world_model.training.distributed import process_device
-from jepa_world_model.training.encoder_run import EncoderShape, load_run_encoder
+from jepa_world_model.training.encoder_run import EncoderShape, encoder_files, load_run_encoder
 from jepa_world_model.training.energy_metric import EnergyMetric, MetricConfig, fit_energy_metric
 from jepa_world_model.training.energy_scale import EnergyScale, energy_scale
 from jepa_world_model.training.engine import Engine
@@ -33,7 +34,7 @@ from jepa_world_model.training.post_objective import PostObjectiveConfig, PostTr
 from jepa_world_model.training.post_train import LatentClipSampler, PostTrainConfig
 from jepa_world_model.training.probe import linear_probe
 from jepa_world_model.training.provenance import provenance, read_provenance
-from jepa_world_model.training.run_folder import LOCK_FILE, STATE_FILE, claim, save_tensors
+from jepa_world_model.training.run_folder import LOCK_FILE, STATE_FILE, claim, claim_inputs, save_tensors
 from jepa_world_model.training.validation import validate
 from jepa_world_model.vision_transformer import VisionTransformer
 
@@ -109,7 +110,7 @@ def train(config: TrainConfig) -> Path:
 
     Raises:
         DatasetError: no usable episodes.
-        RunFolderError: the folder holds a run with other settings.
+        RunFolderError: the folder holds a run with other settings, data or encoder.
         TrainingError: the run diverged.
     """
     started = time.monotonic()
@@ -117,6 +118,7 @@ def train(config: TrainConfig) -> Path:
     episodes = load_episodes(config.data, config.image_size)
     held_out = load_episodes(config.validation, config.image_size)
     encoder = frozen_encoder(config, episodes.image_size).to(process_device(config.device))
+    claim_inputs(config.out, _inputs(config))
     data = _with_latents(config, encoder, episodes, None)
     metric = kept_metric(config, data) if config.distance == "metric" else None
     predictor = build_predictor(config, encoder, episodes)
@@ -126,6 +128,16 @@ def train(config: TrainConfig) -> Path:
         validation = _with_latents(config, encoder, held_out, data.latents.statistics)
         _finish(config, encoder, predictor.cpu().eval(), data, validation, metric, time.monotonic() - started)
     return config.checkpoint
+
+
+def _inputs(config: TrainConfig) -> dict[str, list[Path]]:
+    """The files that shape the run, beside its settings."""
+    folders = {"data": config.data, "validation": config.validation}
+    inputs = {name: files_below(folder) for name, folder in folders.items()}
+    inputs["encoder_run"] = encoder_files(config.encoder_run)
+    if config.first_predictor is not None:
+        inputs["first_predictor"] = [config.first_predictor / STATE_FILE]
+    return inputs
 
 
 def frozen_encoder(config: TrainConfig, image_size: int) -> VisionTransformer:
