@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from lerobot_files import POSE, Recipe, poses, write
+from lerobot_files import CAMERA, POSE, Recipe, number_of, poses, write
 from scipy.spatial.transform import Rotation
 
-from jepa_world_model.data.episodes import load_episodes
+from jepa_world_model.data import lerobot_episodes
+from jepa_world_model.data.episodes import DatasetError, load_episodes
 from jepa_world_model.data.lerobot import LeRobotDataset, LeRobotError
 from jepa_world_model.data.lerobot.reader import flat_names
 from jepa_world_model.data.state_names import meaning_of
@@ -246,3 +250,54 @@ def test_rows_that_lack_within_an_episode_are_not_trained_over(tmp_path: Path) -
         ValueError, match=r"episode 0: expected 1 rows at 4 Hz from row 5 on to take 0\.250 s.*0\.750 s"
     ):
         load_episodes(write(tmp_path / "data", recipe), image_size=32)
+
+
+def pictures_of(folder: Path) -> list[int]:
+    episodes = load_episodes(folder, image_size=32)
+    return [number_of(picture) for picture in episodes.images[0]]
+
+
+def test_decoded_pictures_are_those_of_the_rows_times_and_are_decoded_once(tmp_path: Path) -> None:
+    def often(length: int):
+        return [row for row in range(length) for _ in "ab"], [moment / 8 for moment in range(2 * length)]
+
+    folder = write(tmp_path / "data", Recipe(LENGTHS, 4, video=often))
+    assert pictures_of(folder) == list(range(10))
+    (decoded,) = (folder / ".decoded").glob("[!.]*.npy")
+    before = decoded.stat().st_mtime_ns
+    assert pictures_of(folder) == list(range(10)) and decoded.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("changed", ["data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet"])
+def test_decoded_pictures_are_not_taken_when_the_tables_changed_in_place(tmp_path: Path, changed: str) -> None:
+    folder = write(tmp_path / "data", Recipe(LENGTHS, 4, "v3.0"))
+    assert pictures_of(folder) == list(range(10))
+    # The second episode's rows for those of the first: the video stays.
+    path = folder / changed
+    rows = pq.read_table(path).to_pylist()
+    if changed.startswith("meta"):
+        name = f"videos/{CAMERA}/"
+        begins = [(row[f"{name}from_timestamp"], row[f"{name}to_timestamp"]) for row in reversed(rows)]
+        for row, (begin, end) in zip(rows, begins, strict=True):
+            row |= {f"{name}from_timestamp": begin, f"{name}to_timestamp": end}
+    else:
+        rows = [row | {"timestamp": row["timestamp"] + 0.05} for row in rows]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    assert pictures_of(folder) == list(range(10))
+    assert len(list((folder / ".decoded").glob("[!.]*.npy"))) == 2
+
+
+def test_a_dataset_that_changes_while_it_is_decoded_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "data", Recipe(LENGTHS, 4))
+    shrink = lerobot_episodes.resize_and_crop
+
+    def touched(*arguments):
+        os.utime(folder / f"videos/chunk-000/{CAMERA}/episode_000001.mp4")
+        return shrink(*arguments)
+
+    monkeypatch.setattr(lerobot_episodes, "resize_and_crop", touched)
+    with pytest.raises(DatasetError, match="was changed while its pictures were decoded"):
+        load_episodes(folder, image_size=32)
+    assert not list((folder / ".decoded").glob("[!.]*.npy"))
