@@ -19,7 +19,7 @@ from jepa_common.file_identity import file_stamps
 from jepa_world_model.data.array_file import array_file
 from jepa_world_model.data.episodes import DatasetError, EpisodeArrays
 from jepa_world_model.data.lerobot import STATE, LeRobotDataset
-from jepa_world_model.data.state_reading import StateColumns, state_columns
+from jepa_world_model.data.state_reading import state_columns
 from jepa_world_model.poses import difference
 from jepa_world_model.preprocess import resize_and_crop
 
@@ -63,12 +63,13 @@ def load_lerobot_episodes(folder: Path, image_size: int = 0, camera: str = "", r
         LeRobotError: states of another kind or in other units, or the dataset is damaged.
     """
     dataset = LeRobotDataset(folder)
-    columns = state_columns(dataset)
-    columns.survey()
+    every = state_columns(dataset).all_states()
     camera = _chosen_camera(dataset, camera)
     size = image_size or _stored_size(dataset, camera)
     windows = _windows(dataset, rate_hz)
-    states = np.stack([_states(columns, window) for window in windows])
+    for window in windows:
+        _check_times(dataset, window)
+    states = np.stack([every[window.episode][window.rows] for window in windows])
     if not np.isfinite(states).all():
         raise DatasetError(f"{folder}: {STATE} is not finite everywhere; leave the broken episodes out")
     name = f"{_fingerprint(dataset, camera, windows)}-{size}"
@@ -108,11 +109,6 @@ def _windows(dataset: LeRobotDataset, rate_hz: float) -> list[Window]:
     if not windows or frames < 2:
         raise DatasetError(f"{dataset.folder}: no episode has {max(2, frames)} frames at {rate_hz} frames per second")
     return windows
-
-
-def _states(columns: StateColumns, window: Window) -> NDArray[np.float32]:
-    _check_times(columns.dataset, window)
-    return columns.states(window.episode)[window.rows].astype(np.float32)
 
 
 def _check_times(dataset: LeRobotDataset, window: Window) -> None:

@@ -6,7 +6,7 @@ What cannot be a state in our units is refused before anything is converted or t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -95,7 +95,9 @@ class StateColumns:
 
     def states(self, episode: int) -> Floats:
         """States float64 [T, 7]; the gripper is clipped to 0 ... 1."""
-        raw = self.raw(episode)
+        return self._states(self.raw(episode))
+
+    def _states(self, raw: Floats) -> Floats:
         angles = _euler_angles(raw[:, 3:-1], self.rotation)
         # What is closedness already stays exactly as it is.
         is_closedness = (self.gripper.open, self.gripper.closed) == (0.0, 1.0)
@@ -108,9 +110,22 @@ class StateColumns:
         Raises:
             LeRobotError: the numbers cannot be what they are taken for; the message names them and their range.
         """
+        return self._survey(self.raw(episode) for episode in range(len(self.dataset)))
+
+    def all_states(self) -> list[NDArray[np.float32]]:
+        """States float32 [T, 7] of every episode, read once.
+
+        Raises:
+            LeRobotError: as `survey`.
+        """
+        raw = [self.raw(episode) for episode in range(len(self.dataset))]
+        self._survey(raw)
+        return [self._states(rows).astype(np.float32) for rows in raw]
+
+    def _survey(self, episodes: Iterable[Floats]) -> StateSurvey:
         surveyor = Surveyor(tuple(map(str, self.entries)), self.rotation, self.gripper, self.metres, self.asserted)
-        for episode in range(len(self.dataset)):
-            surveyor.add(self.raw(episode))
+        for raw in episodes:
+            surveyor.add(raw)
         survey = surveyor.result()
         if survey.refusals:
             raise LeRobotError("\n".join([f"{self.dataset.folder}: {'; '.join(survey.refusals)}", str(survey)]))

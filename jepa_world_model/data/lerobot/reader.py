@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 TIMESTAMP = "timestamp"
 """Column with the time of each row since the episode's begin, s."""
 
-_KEPT = 64
+_KEPT = 4096
 """Of the videos' and rows' times: what is read again and again need not be looked up again."""
 
 
