@@ -158,12 +158,21 @@ def state_columns(dataset: LeRobotDataset, reading: StateReading | None = None) 
         asserted.add("gripper")
     ends = reading.gripper or entries[-1].meaning.ends or ((0.0, 1.0) if reading.columns else None)
     if ends is None:
+        low, high = _range(dataset, entries[-1])
         raise LeRobotError(
-            f"{dataset.folder}: {entries[-1]} says nothing of its range and of which end is open: say --gripper OPEN"
-            " CLOSED, the values of the open and of the closed gripper, to `jepa convert DATASET TARGET --to episodes`"
+            f"{dataset.folder}: {entries[-1]} lies between {low:.4g} and {high:.4g}, and its name does not tell which end is"
+            " open: say --gripper OPEN CLOSED, the values of the open and of the closed gripper, to"
+            " `jepa convert DATASET TARGET --to episodes`"
         )
     description = GripperDescription((), *map(float, ends))
     return StateColumns(dataset, entries, kind, description, _METRES[reading.length_unit], frozenset(asserted))
+
+
+def _range(dataset: LeRobotDataset, entry: Entry) -> tuple[float, float]:
+    """Least and largest value of a number in all episodes."""
+    columns = (dataset.columns(episode, [entry.column])[entry.column] for episode in range(len(dataset)))
+    values = np.concatenate([column.reshape(len(column), -1)[:, entry.place] for column in columns])
+    return float(np.nanmin(values)), float(np.nanmax(values))
 
 
 def _named_columns(dataset: LeRobotDataset, columns: Sequence[str]) -> tuple[Entry, ...]:

@@ -37,6 +37,14 @@ def test_a_slower_camera_shows_each_picture_until_the_next_of_its_own_episode(tm
     assert shown(dataset, 0) == shown(dataset, 1) == [0, 0, 3, 3, 3, 6, 6, 6, 6]
 
 
+def test_half_way_between_two_pictures_the_earlier_one_counts(tmp_path: Path) -> None:
+    def every_other(length: int):
+        return list(range(0, length, 2)), [row / 30 for row in range(0, length, 2)]
+
+    dataset = LeRobotDataset(write(tmp_path / "data", Recipe((20,), video=every_other)))
+    assert shown(dataset, 0) == [row - row % 2 for row in range(20)]
+
+
 def without(*lost: int):
     def video(length: int):
         kept = [row for row in range(length) if row not in lost]

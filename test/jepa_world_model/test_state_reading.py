@@ -200,7 +200,7 @@ def test_a_gripper_in_other_units_is_refused_until_its_ends_are_told(tmp_path: P
 
 @pytest.mark.parametrize("name", ["gripper", "gripper_position", "gripper.pos", "gripper_width", "finger_joint"])
 def test_a_gripper_of_unknown_polarity_is_asked_for(tmp_path: Path, name: str) -> None:
-    with pytest.raises(LeRobotError, match=f"{name} says nothing .*--gripper OPEN"):
+    with pytest.raises(LeRobotError, match=f"{name} lies between 0 and 1, and its name does not tell .*--gripper OPEN"):
         read(tmp_path, [*POSE[:6], name])
     inverted = read(tmp_path / "told", [*POSE[:6], name], gripper=(1.0, 0.0))
     np.testing.assert_allclose(inverted[:, 6], 1 - poses(10)[:, 6], atol=1e-6)

@@ -11,6 +11,9 @@ NO_PICTURE = -1
 _BESIDE = 0.6
 """How far a picture may lie beside its row, in periods of the slower of both; a missing one leaves a whole period."""
 
+_ROUNDING = 0.02
+"""Of times in single precision, in periods of the rows."""
+
 Times = NDArray[np.float64]
 
 
@@ -42,7 +45,9 @@ def match_pictures(
         return np.full(len(rows), NO_PICTURE, dtype=np.int64)
     after = np.clip(np.searchsorted(pictures, rows), first, end - 1)
     before = np.maximum(after - 1, first)
-    nearest = np.where(np.abs(rows - pictures[before]) <= np.abs(pictures[after] - rows), before, after)
+    # Half-way between two, whatever the rounding: the one that had been seen by then.
+    tie = _ROUNDING * row_period
+    nearest = np.where(np.abs(rows - pictures[before]) <= np.abs(pictures[after] - rows) + tie, before, after)
     early = _BESIDE * max(row_period, picture_period)
     late = max(early, picture_period - half)
     ahead = pictures[nearest] - rows
