@@ -160,8 +160,8 @@ def state_columns(dataset: LeRobotDataset, reading: StateReading | None = None) 
     if ends is None:
         low, high = _range(dataset, entries[-1])
         raise LeRobotError(
-            f"{dataset.folder}: {entries[-1]} lies between {low:.4g} and {high:.4g}, and its name does not tell which end is"
-            " open: say --gripper OPEN CLOSED, the values of the open and of the closed gripper, to"
+            f"{dataset.folder}: {entries[-1]} lies between {low:.4g} and {high:.4g}, and its name does not tell which"
+            " end is open: say --gripper OPEN CLOSED, the values of the open and of the closed gripper, to"
             " `jepa convert DATASET TARGET --to episodes`"
         )
     description = GripperDescription((), *map(float, ends))
