@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from jepa_common.settings_changes import changed_settings, plain
 from jepa_sim.camera_view import in_turned_axes
 from jepa_sim.environment import EnvironmentConfig, TableEnvironment
 from jepa_sim.episode_store import (
@@ -42,6 +43,8 @@ from jepa_sim.randomization import RandomizationConfig, randomized_environment
 from jepa_sim.scene import OBJECTS
 
 SETTINGS_FILE = "collection.json"
+_MAY_CHANGE = frozenset({"out", "episodes", "workers"})
+"""What does not determine the episodes of a shard; more episodes may be added to a dataset at any time."""
 
 
 class CollectError(RuntimeError):
@@ -161,12 +164,18 @@ def _picture(environment: TableEnvironment, config: CollectConfig) -> NDArray[np
 
 def _claim_folder(config: CollectConfig) -> None:
     """Writes down how the dataset is collected, or checks that it is what an earlier run wrote down."""
-    path, settings = config.out / SETTINGS_FILE, _settings(config)
+    path = config.out / SETTINGS_FILE
+    settings = {name: value for name, value in plain(config).items() if name not in _MAY_CHANGE}
     if not path.exists():
+        if _holds_others(config.out):
+            raise CollectError(
+                f"{config.out} holds episodes that were not collected, or without {SETTINGS_FILE}, which says how:"
+                " take another folder"
+            )
         write_complete(path, lambda temporary: temporary.write_text(json.dumps(settings, indent=2) + "\n"))
         return
     # Before there was a choice of format it was npz.
-    changed = _changed({"format": "npz", **json.loads(path.read_text())}, settings)
+    changed = changed_settings({"format": "npz", **json.loads(path.read_text())}, config, _MAY_CHANGE)
     if changed:
         raise CollectError(
             f"{config.out} was collected with other values of {', '.join(changed)} (see {path}): "
@@ -174,23 +183,9 @@ def _claim_folder(config: CollectConfig) -> None:
         )
 
 
-def _changed(found: Any, settings: Any) -> list[str]:
-    """Names of settings with another value than before; one that an older collection did not have yet is no change."""
-    return sorted(name for name in settings.keys() & found.keys() if not _same(found[name], settings[name]))
-
-
-def _same(found: Any, value: Any) -> bool:
-    if isinstance(found, dict) and isinstance(value, dict):
-        return not _changed(found, value)
-    return bool(found == value)
-
-
-def _settings(config: CollectConfig) -> dict[str, Any]:
-    """What determines the episodes of a shard; more episodes may be added to a dataset at any time."""
-    settings = asdict(config)
-    for name in ("out", "episodes", "workers"):
-        del settings[name]
-    return dict(json.loads(json.dumps(settings)))
+def _holds_others(folder: Path) -> bool:
+    """Whether a folder holds episodes that no collection wrote down."""
+    return any((folder / name).exists() for name in ("meta", "data", "videos")) or any(folder.glob("shard_*.npz"))
 
 
 # --- the work -----------------------------------------------------------------------------------------------
@@ -251,8 +246,9 @@ def _collect_in_processes(config: CollectConfig, shards: Sequence[Shard], bar: A
     finished, stopping = context.Value("q", 0), context.Event()
     with _single_threaded_children():
         pool = ProcessPoolExecutor(workers, context, _start_worker, (config, finished, stopping))
-        futures = [pool.submit(_collect_in_worker, shard) for shard in shards]
         try:
+            with _interruption_later():
+                futures = [pool.submit(_collect_in_worker, shard) for shard in shards]
             _show_progress(futures, finished, bar)
         finally:
             stopping.set()
@@ -280,6 +276,29 @@ def _raise_failure(future: Future[None]) -> None:
         raise CollectError(
             "a collecting process was killed (out of memory?): collect again to go on, perhaps with fewer workers"
         ) from error
+
+
+@contextmanager
+def _interruption_later() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block, and never reaches processes that are started in it.
+
+    Until such a process has imported what it needs to ignore the signal, it would end with a traceback; so it would if
+    this one ended before it has told the other what to do.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C interrupts the main thread alone
+        return
+    asked: list[int] = []
+    # The mask is for the processes, which inherit it; here another thread may receive the signal all the same.
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: asked.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if asked:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

@@ -22,6 +22,8 @@ from jepa_world_model.data.lerobot import (
 )
 from jepa_world_model.data.lerobot import Episode as LeRobotEpisode
 from jepa_world_model.data.lerobot.layout import EPISODES_PATH, numbered
+from jepa_world_model.data.state_names import POSE_NAMES
+from jepa_world_model.data.state_reading import CLOSEDNESS_FROM
 from jepa_world_model.poses import difference
 
 Format = Literal["lerobot", "npz"]
@@ -29,7 +31,6 @@ Format = Literal["lerobot", "npz"]
 CAMERA_KEY = "observation.images.camera"
 OBJECTS_KEY = "observation.environment_state"
 TASK = "Move about, reach for places, pick objects up and put them down."
-_POSE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "closedness")
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +142,13 @@ def _description(image_size: int, rate_hz: float) -> DatasetDescription:
         fps=rate_hz,  # type: ignore[arg-type]  # refused there unless it is a whole number
         robot_type="panda",
         features={
-            STATE: Feature("float32", (7,), _POSE_NAMES),
-            ACTION: Feature("float32", (7,), tuple(f"d_{name}" for name in _POSE_NAMES)),
+            STATE: Feature("float32", (7,), POSE_NAMES),
+            ACTION: Feature("float32", (7,), tuple(f"d_{name}" for name in POSE_NAMES)),
             OBJECTS_KEY: Feature("float32", (len(positions),), positions),
         },
         cameras={CAMERA_KEY: (image_size, image_size)},
         tasks=(TASK,),
+        extra={CLOSEDNESS_FROM: "the simulated fingers"},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from jepa_common.text_files import describe_text_file
 from jepa_tools.conversion.columns import Storage
 from jepa_world_model.convert import ConvertConfig
 from jepa_world_model.convert import convert as convert_checkpoint
+from jepa_world_model.data.state_reading import LengthUnit, RotationKind, StateReading
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
 _SOURCES = "a checkpoint (.pt, .safetensors, or a folder of Hugging Face), a bag of ROS 2 or a LeRobot dataset"
@@ -22,7 +23,9 @@ Kind = Literal["auto", "checkpoint", "lerobot", "bag", "episodes"]
 class ConvertRequest:
     """Converts official checkpoints to this package's, bags to LeRobot datasets and back, and other datasets to ours.
 
-    Nothing is overwritten, and nothing half-written is left.
+    Nothing is overwritten, and what fails leaves nothing. A conversion to a dataset that was interrupted stays in a
+    hidden folder beside the target and goes on when it is asked for again with the same sources and options; with
+    others it begins anew.
 
     Attributes:
         paths: what to convert, and last the target. Sources: an official .pt, a Hugging Face safetensors file or its
@@ -37,7 +40,13 @@ class ConvertRequest:
         storage: of datasets: "lossless" video, "png" pictures in the tables, or "av1" video, small and lossy.
         task: of bags: what the robot was told.
         camera: of datasets: name of the camera, where there are several.
-        state_columns: of episodes: columns with x, y, z, roll, pitch, yaw, closedness, if not observation.state.
+        state_columns: of datasets: columns, or parts of them such as observation.state[0:6], that hold x, y, z, then
+            the rotation, then the gripper, where names in observation.state do not tell.
+        rotation: of datasets: how the rotation is told; "auto" goes by the names, and takes three numbers without names
+            for roll, pitch, yaw (extrinsic xyz) in rad.
+        gripper: of datasets: values of the open and of the closed gripper, such as 0.08 0 for a width in m, or 0 100;
+            without it names tell, and with --state-columns it is 0 1.
+        length_unit: of datasets: of x, y and z.
         image_size: of episodes: side of the square pictures, pixels.
         bag_per_episode: of a dataset that becomes bags: a folder with one for each episode.
     """
@@ -53,12 +62,20 @@ class ConvertRequest:
     task: str = ""
     camera: str = ""
     state_columns: tuple[str, ...] = ()
+    rotation: RotationKind = "auto"
+    gripper: tuple[float, float] | None = None
+    length_unit: LengthUnit = "m"
     image_size: int = 256
     bag_per_episode: bool = False
 
     def __post_init__(self) -> None:
         if len(self.paths) < 2:
             raise ValueError("expected at least a source and a target")
+
+    @property
+    def reading(self) -> StateReading:
+        """How a dataset's columns become states."""
+        return StateReading(self.state_columns, self.rotation, self.gripper, self.length_unit)
 
     @property
     def sources(self) -> tuple[Path, ...]:
@@ -141,7 +158,8 @@ def _to_bag(source: Path, config: ConvertRequest) -> None:
     from jepa_tools.bags import load_settings
     from jepa_tools.conversion.dataset_to_bag import convert_dataset
 
-    convert_dataset(source, config.target, load_settings(config.settings), config.camera, config.bag_per_episode)
+    settings = load_settings(config.settings)
+    print(convert_dataset(source, config.target, settings, config.camera, config.bag_per_episode, config.reading))
     print(config.target)
 
 
@@ -149,10 +167,8 @@ def _to_episodes(source: Path, config: ConvertRequest) -> None:
     from jepa_tools.conversion.dataset_to_episodes import EpisodeConversion, convert_to_episodes
     from jepa_tools.conversion.validation import validate_dataset
 
-    conversion = EpisodeConversion(
-        config.rate_hz, config.camera, config.state_columns, config.image_size, config.storage
-    )
-    left_out = convert_to_episodes(source, config.target, conversion)
-    if left_out:
-        print(f"{left_out} episodes left out: shorter than two frames at {config.rate_hz:g} Hz")
-    print(validate_dataset(config.target))
+    conversion = EpisodeConversion(config.rate_hz, config.camera, config.reading, config.image_size, config.storage)
+    found = convert_to_episodes(source, config.target, conversion)
+    print(found)
+    validated = validate_dataset(config.target)
+    print(replace(validated, problems=(*found.problems, *validated.problems)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -61,11 +62,13 @@ def evaluate_bags(
     for path in bar:
         bar.set_postfix_str(path.name)
         try:
-            inputs = inputs_hash(bag_hash(path), model.card.model_id, config.evaluation, settings, arithmetic)
+            inputs = inputs_hash(bag_hash(path), repr(model.card), config.evaluation, settings, arithmetic)
             part = store.load(inputs)
             if part is None:
                 part = evaluate_bag(path, model, settings, config.evaluation, inputs, _FrameCount(bar, path))
                 store.save(part)
+            # The same recording may lie under two names.
+            part = replace(part, result=replace(part.result, bag=path.name))
         except BagError as error:
             print(error, file=sys.stderr)
             part = EvaluatedBag(BagResult(bag=path.name, inputs_hash="", error=str(error)))

@@ -56,7 +56,7 @@ def inputs_hash(bag: str, model: str, config: EvaluationConfig, settings: BagSet
 
     Args:
         bag: hash of its files.
-        model: its name and hash.
+        model: its card, which holds the hash of its weights.
         config: what is measured.
         settings: how the bag is read.
         arithmetic: device, type and threads.

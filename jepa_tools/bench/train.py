@@ -27,6 +27,7 @@ from jepa_world_model.data.lerobot import (
     LeRobotDataset,
     write_dataset,
 )
+from jepa_world_model.data.state_names import POSE_NAMES
 from jepa_world_model.training.augment import CropConfig
 from jepa_world_model.training.distributed import Part
 from jepa_world_model.training.encoder_run import EncoderShape, encoder_config
@@ -175,7 +176,7 @@ def _plain(config: TrainBench, dataset: LeRobotDataset, image_size: int, device:
 
 def _moving_gradients(folder: Path, config: TrainBench, episodes: int = 8, frames: int = 24) -> Path:
     """A dataset whose videos take about as long to decode as those of the simulated table."""
-    pose = Feature("float32", (7,))
+    pose = Feature("float32", (7,), POSE_NAMES)
     size = (config.image_size, config.image_size)
     description = DatasetDescription(4, "none", {STATE: pose, ACTION: pose}, {_CAMERA: size})
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from jepa_common.file_identity import files_below
 from jepa_tools.bags import BagEpisode, BagError, BagSettings, RecordedBag, read_bag
 from jepa_tools.bags.bag_file import bag_hash
 from jepa_tools.conversion.columns import (
@@ -23,7 +24,9 @@ from jepa_tools.conversion.columns import (
     Storage,
     pose_features,
 )
+from jepa_tools.conversion.source_files import SourceFiles
 from jepa_world_model.data.lerobot import ACTION, STATE, DatasetDescription, Episode, Feature, write_dataset
+from jepa_world_model.data.state_reading import CLOSEDNESS_FROM
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,12 @@ def convert_bags(sources: Sequence[Path], target: Path, settings: BagSettings, c
 
     Raises:
         BagError: a bag cannot be used, or the bags differ in size of pictures or in joints.
+        SourceChangedError: a bag was changed meanwhile.
         FileExistsError: `target` exists.
         LeRobotError: the rate is no whole number.
     """
+    files = [SourceFiles(source, files_below(source)) for source in sources]
+    contents = [bag_hash(source) for source in sources]
     bags = [read_bag(source, settings, conversion.rate_hz) for source in sources]
     for bag in bags:
         for note in bag.notes:
@@ -63,9 +69,14 @@ def convert_bags(sources: Sequence[Path], target: Path, settings: BagSettings, c
         for episode in islice(chain.from_iterable(bag.episodes for bag in bags), first, None):
             yield _episode(episode, description, conversion.task)
             bar.update()
+        for source in files:
+            source.check_unchanged()
 
+    # What is in the robot's file counts, and which files these are; the bags' names are part of the description.
+    urdf = Path(settings.urdf).read_text(encoding="utf-8") if settings.urdf else ""
+    identity = repr((contents, [item.identity for item in files], settings, urdf, conversion))
     with bar:
-        write_dataset(target, description, episodes_from, source=repr([bag_hash(source) for source in sources]))
+        write_dataset(target, description, episodes_from, source=identity)
 
 
 def _description(bags: Sequence[RecordedBag], settings: BagSettings, conversion: BagConversion) -> DatasetDescription:
@@ -78,7 +89,7 @@ def _description(bags: Sequence[RecordedBag], settings: BagSettings, conversion:
     if all(joints.values()):
         features[JOINTS] = Feature("float64", (len(settings.arm_joints),), settings.arm_joints)
     height, width = next(iter(sizes.values()))
-    extra: dict[str, Any] = {"source": [bag.path.name for bag in bags]}
+    extra: dict[str, Any] = {"source": [bag.path.name for bag in bags], CLOSEDNESS_FROM: "the bags' finger joints"}
     if bags[0].urdf:
         extra[ROBOT_DESCRIPTION] = bags[0].urdf
     return DatasetDescription(

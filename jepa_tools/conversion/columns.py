@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from jepa_world_model.data.lerobot import ACTION, STATE, Feature, VideoOptions
+from jepa_world_model.data.state_names import POSE_NAMES
 
 STAMP = "stamp_ns"
 """Stamp of each picture, ns: the layout's own timestamps only count frames."""
@@ -15,9 +16,6 @@ JOINTS = "observation.joint_positions"
 IMAGES = "observation.images"
 ROBOT_DESCRIPTION = "robot_description"
 """Entry of info.json with the robot's URDF."""
-
-POSE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "closedness")
-"""m, rad (extrinsic xyz), and 0 open to 1 closed, in the robot's base frame."""
 
 Storage = Literal["lossless", "png", "av1"]
 VIDEO_OPTIONS = {

@@ -15,9 +15,11 @@ from jepa_tools.bag_writer import BagExistsError, BagWriter
 from jepa_tools.bags import BagSettings
 from jepa_tools.bags.resampling import NANOSECONDS
 from jepa_tools.conversion.bag_messages import BagMessages
-from jepa_tools.conversion.columns import JOINTS, POSE_NAMES, ROBOT_DESCRIPTION, STAMP
+from jepa_tools.conversion.columns import JOINTS, ROBOT_DESCRIPTION, STAMP
 from jepa_tools.message_types import MessageTypes
-from jepa_world_model.data.lerobot import STATE, LeRobotDataset, LeRobotError
+from jepa_world_model.data.lerobot import LeRobotDataset, LeRobotError
+from jepa_world_model.data.state_reading import StateColumns, StateReading, state_columns
+from jepa_world_model.data.state_survey import StateSurvey
 
 PAUSE = 2 * NANOSECONDS
 """Between episodes without stamps of their own, so that readers tell them apart."""
@@ -26,9 +28,14 @@ Stamps = NDArray[np.int64]
 
 
 def convert_dataset(
-    source: Path, target: Path, settings: BagSettings, camera: str = "", bag_per_episode: bool = False
-) -> None:
-    """Writes one bag, or a folder with a bag per episode; it is there whole or not at all.
+    source: Path,
+    target: Path,
+    settings: BagSettings,
+    camera: str = "",
+    bag_per_episode: bool = False,
+    reading: StateReading | None = None,
+) -> StateSurvey:
+    """Writes one bag, or a folder with a bag per episode, there whole or not at all; returns the states' ranges.
 
     Raises:
         LeRobotError: the dataset is damaged, or holds no end-effector states or no such camera.
@@ -36,20 +43,24 @@ def convert_dataset(
     """
     dataset = LeRobotDataset(source)
     camera = chosen_camera(dataset, camera)
-    check_states(dataset)
-    stamps = _stamps(dataset)
+    columns = state_columns(dataset, reading)
+    survey, stamps = columns.survey(), _stamps(dataset)
     episodes = range(len(dataset))
     if not bag_per_episode:
         _check_order(dataset, stamps)
-        _write_bag(target, dataset, camera, stamps, episodes, settings)
-        return
+        _write_bag(target, columns, camera, stamps, episodes, settings)
+        return survey
     if target.exists():
         raise BagExistsError(f"{target} exists already: remove it or choose another name")
     partial = target.parent / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    for episode in episodes:
-        _write_bag(partial / f"episode_{episode:06d}", dataset, camera, stamps, [episode], settings)
-    partial.replace(target)
+    try:
+        for episode in episodes:
+            _write_bag(partial / f"episode_{episode:06d}", columns, camera, stamps, [episode], settings)
+        partial.replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return survey
 
 
 def chosen_camera(dataset: LeRobotDataset, camera: str) -> str:
@@ -62,24 +73,14 @@ def chosen_camera(dataset: LeRobotDataset, camera: str) -> str:
     return names[0]
 
 
-def check_states(dataset: LeRobotDataset) -> None:
-    """Raises LeRobotError unless the states are end-effector poses with the gripper's closedness."""
-    feature = dataset.features.get(STATE)
-    if feature is None or feature.shape != (len(POSE_NAMES),) or feature.names not in (None, POSE_NAMES):
-        got = "none" if feature is None else f"{list(feature.shape)} {', '.join(feature.names or ())}"
-        raise LeRobotError(
-            f"{dataset.folder}: expected {STATE} with {', '.join(POSE_NAMES)}, got {got}: "
-            "convert it with `--to episodes --state-columns ...` first"
-        )
-
-
 def _stamps(dataset: LeRobotDataset) -> list[Stamps]:
-    """Stamps of each episode's frames, ns: the recorded ones, or ones that count frames."""
+    """Stamps of each episode's frames, ns: the recorded ones, or those of the rows' times."""
     if STAMP in dataset.features:
         return [dataset.columns(episode, [STAMP])[STAMP] for episode in range(len(dataset))]
     stamps, start = [], NANOSECONDS  # a stamp of zero counts as none
-    for record in dataset.episodes:
-        stamps.append(start + np.rint(np.arange(record.length) * NANOSECONDS / dataset.fps).astype(np.int64))
+    for episode in range(len(dataset)):
+        times = dataset.times(episode)
+        stamps.append(start + np.rint((times - times[0]) * NANOSECONDS).astype(np.int64))
         start = int(stamps[-1][-1]) + PAUSE
     return stamps
 
@@ -95,13 +96,14 @@ def _check_order(dataset: LeRobotDataset, stamps: Sequence[Stamps]) -> None:
 
 def _write_bag(
     path: Path,
-    dataset: LeRobotDataset,
+    columns: StateColumns,
     camera: str,
     stamps: Sequence[Stamps],
     episodes: Sequence[int],
     settings: BagSettings,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    dataset = columns.dataset
     metadata = {"source": dataset.folder.name, "episodes": str(len(episodes))}
     with BagWriter(path, types := MessageTypes(), metadata) as writer:
         messages = BagMessages(writer, types, settings)
@@ -109,10 +111,11 @@ def _write_bag(
         if urdf:
             messages.describe_robot(urdf, int(stamps[episodes[0]][0]))
         for episode in tqdm(episodes, desc="convert", unit="episode", disable=None):
-            names = [name for name in (STATE, JOINTS) if name in dataset.features]
-            columns = dataset.columns(episode, names)
-            joints = columns.get(JOINTS) if urdf else None
-            pictures = dataset.pictures(episode, camera)
-            for row, (stamp, picture) in enumerate(zip(stamps[episode].tolist(), pictures, strict=True)):
-                messages.write_state(stamp, columns[STATE][row], None if joints is None else joints[row])
-                messages.write_picture(stamp, picture)
+            states, shown = columns.states(episode), dataset.has_picture(episode, camera)
+            has_joints = urdf and JOINTS in dataset.features
+            joints = dataset.columns(episode, [JOINTS])[JOINTS] if has_joints else None
+            pictures = dataset.pictures_at(episode, camera, np.flatnonzero(shown).tolist())
+            for row, stamp in enumerate(stamps[episode].tolist()):
+                messages.write_state(stamp, states[row], None if joints is None else joints[row])
+                if shown[row]:
+                    messages.write_picture(stamp, next(pictures))

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jepa_common.gripper_description import GripperDescription
 from jepa_world_model.data.lerobot import ACTION, STATE, LeRobotDataset
+from jepa_world_model.data.state_names import POSE_NAMES
+from jepa_world_model.data.state_reading import CLOSEDNESS_FROM
+from jepa_world_model.data.state_survey import MOVES, StateSurvey, Surveyor
 from jepa_world_model.poses import difference
 
 _TOLERANCE = 1e-5
@@ -26,18 +30,17 @@ class ValidationReport:
     camera: str
     shortest: int
     longest: int
-    position_range: tuple[tuple[float, float], ...]
+    state_range: tuple[tuple[str, float, float], ...]
     longest_step: float
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
-        ranges = ", ".join(
-            f"{axis} {low:.3f} to {high:.3f} m" for axis, (low, high) in zip("xyz", self.position_range, strict=True)
-        )
+        ranges = [f"{name} {low:.3f} to {high:.3f}" for name, low, high in self.state_range]
         lines = [
             f"{self.folder}: {self.episodes} episodes of {self.shortest} to {self.longest} frames, "
             f"{self.frames} in all at {self.fps:g} Hz, {self.camera}",
-            f"tool: {ranges}; longest step {100 * self.longest_step:.1f} cm",
+            f"tool: {', '.join(ranges[:3])} m, {', '.join(ranges[3:6])} rad, gripper: {', '.join(ranges[6:])};"
+            f" longest step {100 * self.longest_step:.1f} cm",
             *(f"problem: {problem}" for problem in self.problems),
         ]
         return "\n".join([*lines, "valid" if not self.problems else f"{len(self.problems)} problems"])
@@ -51,23 +54,37 @@ def validate_dataset(folder: Path) -> ValidationReport:
     """
     dataset = LeRobotDataset(folder)
     camera, size = next(iter(dataset.cameras.items()))
-    positions, steps, problems = [], [], []
+    steps, problems = [], []
+    known = CLOSEDNESS_FROM in dataset.information
+    asserted = frozenset({"gripper"} if known else ())
+    surveyor = Surveyor(POSE_NAMES, "euler", GripperDescription((), 0.0, 1.0), 1.0, asserted)
     for number, record in enumerate(dataset.episodes):
         columns = dataset.columns(number, [STATE, ACTION])
         states, actions = columns[STATE], columns[ACTION]
-        positions.append(states[:, :3])
+        surveyor.add(states)
         steps.append(float(np.linalg.norm(np.diff(states[:, :3], axis=0), axis=1).max(initial=0.0)))
         problems += [f"episode {number}: {text}" for text in _problems(states, actions)]
         count = sum(picture.shape[:2] == size for picture in dataset.pictures(number, camera))
         if count != record.length:
             problems.append(f"episode {number}: {record.length} frames but {count} pictures of {size}")
     lengths = [record.length for record in dataset.episodes]
-    every = np.concatenate(positions)
-    ranges = tuple(zip(every.min(0).tolist(), every.max(0).tolist(), strict=True))
+    survey = surveyor.result()
+    problems += [*survey.refusals, *survey.problems, *_one_sided(survey, known)]
     return ValidationReport(
         folder, len(lengths), sum(lengths), dataset.fps, f"{camera} {size[1]} x {size[0]}", min(lengths), max(lengths),
-        ranges, max(steps), tuple(problems),
+        survey.ranges, max(steps), tuple(problems),
     )  # fmt: skip
+
+
+def _one_sided(survey: StateSurvey, known: bool) -> list[str]:
+    """A gripper that moves in one half of its range may be described wrongly, unless somebody said what it means."""
+    low, high = survey.closedness
+    if known or high - low <= MOVES or low < 0.5 < high:
+        return []
+    return [
+        f"the gripper stays between {low:.2f} and {high:.2f} of closedness, 0 open to 1 closed; if it opened and closed"
+        " all the way, convert again with --gripper OPEN CLOSED"
+    ]
 
 
 def _problems(states: np.ndarray, actions: np.ndarray) -> list[str]:

@@ -17,6 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_common.file_identity import file_stamps
+from jepa_common.gripper_description import GripperDescription
+from jepa_world_model.data.state_names import POSE_NAMES
+from jepa_world_model.data.state_survey import Surveyor
 from jepa_world_model.poses import difference
 
 STATE_DIM = 7
@@ -35,6 +39,7 @@ class EpisodeArrays:
         images: uint8 ``[E, T, S, S, 3]`` RGB.
         states: float32 ``[E, T, 7]``.
         actions: float32 ``[E, T - 1, 7]``.
+        source: changes with the files that they were read from; empty where nothing tells.
         objects: float32 ``[E, T, K, 3]``, centres in metres, to measure by and never to learn from; None where nobody
             knows them.
     """
@@ -42,6 +47,7 @@ class EpisodeArrays:
     images: NDArray[np.uint8]
     states: NDArray[np.float32]
     actions: NDArray[np.float32]
+    source: str = ""
     objects: NDArray[np.float32] | None = None
 
     @property
@@ -57,7 +63,7 @@ class EpisodeArrays:
     def first(self, count: int) -> EpisodeArrays:
         """The first ``count`` episodes."""
         objects = None if self.objects is None else self.objects[:count]
-        return EpisodeArrays(self.images[:count], self.states[:count], self.actions[:count], objects)
+        return EpisodeArrays(self.images[:count], self.states[:count], self.actions[:count], self.source, objects)
 
     @property
     def image_size(self) -> int:
@@ -93,6 +99,7 @@ def load_episodes(folder: Path, image_size: int = 0) -> EpisodeArrays:
         images=np.concatenate([shard.images for shard in shards]),
         states=np.concatenate([shard.states for shard in shards]),
         actions=np.concatenate([shard.actions for shard in shards]),
+        source=file_stamps(paths, folder),
         objects=_joined([shard.objects for shard in shards]),
     )
 
@@ -121,7 +128,7 @@ def _load_shard(path: Path) -> EpisodeArrays:
         if missing:
             raise DatasetError(f"{path} lacks {sorted(missing)}; it holds {arrays.files}. Collect it again.")
         objects = arrays["objects"] if "objects" in arrays.files else None
-        shard = EpisodeArrays(arrays["images"], arrays["states"], arrays["actions"], objects)
+        shard = EpisodeArrays(arrays["images"], arrays["states"], arrays["actions"], objects=objects)
     _check_shard(path, shard)
     return shard
 
@@ -136,6 +143,10 @@ def _check_shard(path: Path, shard: EpisodeArrays) -> None:
         raise DatasetError(f"{path}: actions must have one row fewer than frames, not {actions.shape}")
     if not (np.isfinite(states).all() and np.isfinite(actions).all()):
         raise DatasetError(f"{path}: states or actions are not finite; collect it again")
+    surveyor = Surveyor(POSE_NAMES, "euler", GripperDescription((), 0.0, 1.0), 1.0, frozenset({"gripper"}))
+    surveyor.add(states.reshape(-1, STATE_DIM).astype(np.float64))
+    if refusals := surveyor.result().refusals:
+        raise DatasetError(f"{path}: {'; '.join(refusals)}")
 
 
 class ClipSampler:

@@ -15,18 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from jepa_common.file_identity import file_stamps
 from jepa_world_model.data.array_file import array_file
-from jepa_world_model.data.episodes import STATE_DIM, DatasetError, EpisodeArrays
+from jepa_world_model.data.episodes import DatasetError, EpisodeArrays
 from jepa_world_model.data.lerobot import STATE, LeRobotDataset
+from jepa_world_model.data.state_reading import state_columns
 from jepa_world_model.poses import difference
 from jepa_world_model.preprocess import resize_and_crop
 
 DECODED_FOLDER = ".decoded"
+DECODED_FORMAT = 2
+"""1 took pictures by their number; since 2 they are those of the rows' times."""
+
 OBJECTS = "observation.environment_state"
 """Where simulators keep what they alone know; used when its numbers are the x, y and z of objects."""
 
 WINDOW_FRAMES = 24
 """Length of the windows that episodes of unequal length are cut into."""
+
+LARGEST_UNEVENNESS = 0.4
+"""By which share of it the time from frame to frame may differ from the usual one."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +62,23 @@ def load_lerobot_episodes(folder: Path, image_size: int = 0, camera: str = "", r
         rate_hz: about how many frames per second to keep.
 
     Raises:
-        DatasetError: states of another kind, images that are not square, or no episode that is long enough.
-        LeRobotError: the dataset is damaged.
+        DatasetError: images that are not square, rows missing within an episode, or no episode that is long enough.
+        LeRobotError: states of another kind or in other units, or the dataset is damaged.
     """
     dataset = LeRobotDataset(folder)
+    every = state_columns(dataset).all_states()
     camera = _chosen_camera(dataset, camera)
     size = image_size or _stored_size(dataset, camera)
     windows = _windows(dataset, rate_hz)
-    states = np.stack([_states(dataset, window) for window in windows])
+    for window in windows:
+        _check_times(dataset, window)
+    states = np.stack([every[window.episode][window.rows] for window in windows])
     if not np.isfinite(states).all():
         raise DatasetError(f"{folder}: {STATE} is not finite everywhere; leave the broken episodes out")
-    images = _decoded(dataset, camera, size, windows)
+    name = f"{_fingerprint(dataset, camera, windows)}-{size}"
+    images = _decoded(dataset, camera, size, windows, name)
     actions = difference(states[:, :-1], states[:, 1:]).astype(np.float32)
-    return EpisodeArrays(images, states, actions, _objects(dataset, windows))
+    return EpisodeArrays(images, states, actions, name, _objects(dataset, windows))
 
 
 def _objects(dataset: LeRobotDataset, windows: list[Window]) -> NDArray[np.float32] | None:
@@ -112,40 +124,39 @@ def _windows(dataset: LeRobotDataset, rate_hz: float) -> list[Window]:
     return windows
 
 
-def _states(dataset: LeRobotDataset, window: Window) -> NDArray[np.float32]:
-    feature = dataset.features.get(STATE)
-    if feature is None or feature.shape != (STATE_DIM,):
-        shape = "none" if feature is None else list(feature.shape)
+def _check_times(dataset: LeRobotDataset, window: Window) -> None:
+    """Raises DatasetError where rows are missing in a window: an action would span more time than the others."""
+    steps = np.diff(dataset.times(window.episode)[window.rows]) * dataset.fps / window.stride
+    if len(uneven := np.flatnonzero(np.abs(steps - 1) > LARGEST_UNEVENNESS)):
+        row = window.start + int(uneven[0]) * window.stride
         raise DatasetError(
-            f"{dataset.folder}: expected {STATE} of shape [{STATE_DIM}] (x, y, z in m, roll, pitch, yaw in rad,"
-            f" closedness 0 to 1, in the robot's base frame), got {shape};"
-            " `jepa convert DATASET TARGET --to episodes` makes such a dataset of others"
+            f"{dataset.folder}, episode {dataset.episodes[window.episode].index}: expected {window.stride} rows at"
+            f" {dataset.fps:g} Hz from row {row} on to take {window.stride / dataset.fps:.3f} s, they take"
+            f" {steps[uneven[0]] * window.stride / dataset.fps:.3f} s;"
+            " `jepa convert DATASET TARGET --to episodes` cuts the episodes at such gaps"
         )
-    return dataset.columns(window.episode, [STATE])[STATE][window.rows].astype(np.float32)
 
 
-def _decoded(dataset: LeRobotDataset, camera: str, size: int, windows: list[Window]) -> NDArray[np.uint8]:
+def _decoded(dataset: LeRobotDataset, camera: str, size: int, windows: list[Window], name: str) -> NDArray[np.uint8]:
     """Images ``[windows, frames, size, size, 3]``, from the file of an earlier call where there is one."""
     shape = (len(windows), windows[0].frames, size, size, 3)
-    path = dataset.folder / DECODED_FOLDER / f"{_fingerprint(dataset, camera, windows)}-{size}.npy"
+    path = dataset.folder / DECODED_FOLDER / f"{name}.npy"
 
     def fill(images: NDArray[np.uint8]) -> None:
         for row, window in enumerate(tqdm(windows, desc="decode", unit="episode", mininterval=2.0)):
             for frame, picture in enumerate(_pictures(dataset, camera, window)):
                 images[row, frame] = resize_and_crop(picture, size, size)
+        if not name.startswith(_fingerprint(dataset, camera, windows)):
+            raise DatasetError(f"{dataset.folder} was changed while its pictures were decoded: begin again")
 
     return array_file(path, shape, np.uint8, fill)
 
 
 def _pictures(dataset: LeRobotDataset, camera: str, window: Window) -> Iterator[NDArray[np.uint8]]:
-    pictures = dataset.pictures(window.episode, camera, window.rows.start, window.rows.stop)
-    return (picture for number, picture in enumerate(pictures) if number % window.stride == 0)
+    return dataset.pictures_at(window.episode, camera, range(window.rows.start, window.rows.stop, window.stride))
 
 
 def _fingerprint(dataset: LeRobotDataset, camera: str, windows: list[Window]) -> str:
-    """Changes with the dataset's files, so that decoded images of an older one are not taken."""
-    digest = hashlib.sha256(repr((camera, windows)).encode())
-    for path in sorted({record.videos[camera][0] if record.videos else record.data for record in dataset.episodes}):
-        information = path.stat()
-        digest.update(repr((path.name, information.st_size, information.st_mtime_ns)).encode())
-    return digest.hexdigest()[:16]
+    """Changes with the dataset's files and with what is taken of them, so that other decoded images are not taken."""
+    inputs = (DECODED_FORMAT, camera, windows, file_stamps(dataset.files(camera), dataset.folder))
+    return hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]

@@ -50,6 +50,14 @@ def save_run_encoder(folder: Path, encoder: VisionTransformer) -> Path:
     return folder / WEIGHTS_FILE
 
 
+def encoder_files(source: Path) -> list[Path]:
+    """The files that an encoder is read from: of a run, of a checkpoint's folder, or the one file itself."""
+    if source.is_file():
+        return [source]
+    stored = [*source.glob("*.safetensors"), *source.glob("*.json")] if any(source.glob("*.safetensors")) else []
+    return sorted(stored) or [path for path in (source / WEIGHTS_FILE, source / SHAPE_FILE) if path.exists()]
+
+
 def load_run_encoder(folder: Path, shape: EncoderShape, image_size: int) -> VisionTransformer:
     """The encoder of a finished run.
 

@@ -23,6 +23,9 @@ from jepa_world_model.training.latents import LatentStatistics, latent_statistic
 CacheMode = Literal["auto", "always", "never"]
 
 _BATCH = 256
+_CACHE_FORMAT = 2
+"""1 was named by a few of the images."""
+
 _VALUES_IN_MEMORY = 500_000_000
 """Of latents that are looked at together: 1 GB as float16, 2 GB as float32."""
 
@@ -107,13 +110,14 @@ def _fits(shape: tuple[int, ...], folder: Path) -> bool:
 
 
 def _fingerprint(encoder: nn.Module, episodes: EpisodeArrays) -> str:
-    """Of the weights, the states and some images."""
-    digest = hashlib.sha256(repr(episodes.images.shape).encode())
-    for tensor in encoder.state_dict().values():
+    """Of the encoder's shape and weights and of all images: of their files, or else of every pixel."""
+    shape = (_CACHE_FORMAT, getattr(encoder, "config", None), episodes.images.shape, episodes.source)
+    digest = hashlib.sha256(repr(shape).encode())
+    for name, tensor in encoder.state_dict().items():
+        digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().numpy().tobytes())
-    digest.update(np.ascontiguousarray(episodes.states).tobytes())
-    for row in np.linspace(0, episodes.episodes - 1, min(episodes.episodes, 16)).astype(int):
-        digest.update(np.ascontiguousarray(episodes.images[row, 0]).tobytes())
+    for images in () if episodes.source else episodes.images:
+        digest.update(np.ascontiguousarray(images).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -15,11 +15,18 @@ from typing import Literal
 import numpy as np
 import torch
 
+from jepa_common.file_identity import files_below
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
 from jepa_world_model.masked_predictor import MaskedPredictor
 from jepa_world_model.official_checkpoints import is_official, load_encoder, open_official
 from jepa_world_model.training.color_moments import ColorMoments
-from jepa_world_model.training.encoder_run import EncoderShape, encoder_config, load_run_encoder, save_run_encoder
+from jepa_world_model.training.encoder_run import (
+    EncoderShape,
+    encoder_config,
+    encoder_files,
+    load_run_encoder,
+    save_run_encoder,
+)
 from jepa_world_model.training.engine import Engine
 from jepa_world_model.training.joint import JointConfig, JointModel
 from jepa_world_model.training.loop import LoopConfig
@@ -27,7 +34,7 @@ from jepa_world_model.training.monitor import CollapseMonitor, MonitorConfig
 from jepa_world_model.training.objectives import ClipConfig, JointObjective, TokenObjective, VJepaObjective
 from jepa_world_model.training.predictor_run import PredictorShape, predictor_for_data, save_run_predictor
 from jepa_world_model.training.provenance import provenance, write_provenance
-from jepa_world_model.training.run_folder import claim
+from jepa_world_model.training.run_folder import claim, claim_inputs
 from jepa_world_model.training.tokens import TokenConfig, TokenModel
 from jepa_world_model.training.vjepa import VJepaConfig, VJepaModel, predictor_for
 from jepa_world_model.vision_transformer import VisionTransformer
@@ -84,7 +91,7 @@ def pretrain(config: PretrainConfig) -> Path:
 
     Raises:
         DatasetError: no usable episodes.
-        RunFolderError: the folder holds a run with other settings.
+        RunFolderError: the folder holds a run with other settings, data or initial weights.
         TrainingError: the run diverged or its latents collapsed.
     """
     started = time.monotonic()
@@ -92,6 +99,7 @@ def pretrain(config: PretrainConfig) -> Path:
     episodes = load_episodes(config.data, config.image_size)
     held_out = episodes if config.validation is None else load_episodes(config.validation, config.image_size)
     objective, encoder = _objective(config, episodes)
+    claim_inputs(config.out, _inputs(config))
     engine = Engine(objective, config.loop, config.out, config.device)
     engine.run("pretrain", CollapseMonitor(encoder, held_out, config.monitor, engine.device))
     if engine.is_main:
@@ -101,6 +109,16 @@ def pretrain(config: PretrainConfig) -> Path:
             save_run_predictor(config.out, objective.predictor)
         write_provenance(config.out, {**provenance("jepa pretrain", config, episodes), "seconds": seconds})
     return config.out / "encoder.pt"
+
+
+def _inputs(config: PretrainConfig) -> dict[str, list[Path]]:
+    """The files that shape the run, beside its settings."""
+    inputs = {"data": files_below(config.data)}
+    if config.validation is not None:
+        inputs["validation"] = files_below(config.validation)
+    if config.initial is not None:
+        inputs["initial"] = encoder_files(config.initial)
+    return inputs
 
 
 def _objective(

@@ -49,8 +49,14 @@ class Moments:
         return cls(mean, target_mean, gram, cross / rows - torch.outer(mean, target_mean))
 
     def solve(self, ridge: float) -> LinearMap:
-        """The least-squares map; ``ridge`` is a share of the mean feature energy, and so suits any scale."""
+        """The least-squares map; ``ridge`` is a share of the mean feature energy, and so suits any scale.
+
+        A ridge that drowns in rounding, with fewer rows than features, is raised to ten times as much until it counts.
+        """
         gram = self.gram.clone()
         gram.diagonal().add_(ridge * self.gram.diagonal().mean())
-        weights = torch.cholesky_solve(self.cross, torch.linalg.cholesky(gram))
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        if int(failed):
+            return self.solve(10.0 * ridge)
+        weights = torch.cholesky_solve(self.cross, factor)
         return LinearMap(weights, self.target_mean - self.feature_mean @ weights)

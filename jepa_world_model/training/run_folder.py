@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 import yaml
 
+from jepa_common.file_identity import content_hash, file_stamps
+from jepa_common.settings_changes import changed_settings, plain
 from jepa_world_model.data.array_file import one_process_at_a_time
 
 STATE_FILE = "state.pt"
 CONFIG_FILE = "config.yaml"
+INPUTS_FILE = "inputs.json"
 LOG_FILE = "log.jsonl"
 LOCK_FILE = ".lock"
 
 _MAY_CHANGE = frozenset({"out", "data", "validation", "checkpoint", "encoder_run", "device", "save_every", "log_every"})
-"""What may differ when a run is continued: where things lie and how often they are written."""
+"""What may differ when a run is continued: where things lie and how often they are written.
+
+Where the data and the encoder lie may differ, not what they are: see :func:`claim_inputs`.
+"""
 
 
 class RunFolderError(RuntimeError):
@@ -70,26 +75,17 @@ def write_text(path: Path, text: str) -> None:
     write_complete(path, lambda file: file.write(text.encode()))
 
 
-def plain(value: Any) -> Any:
-    """A configuration as JSON and YAML can hold it: paths as text, tuples as lists."""
-    if isinstance(value, Mapping):
-        return {name: plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value
-
-
 def claim(folder: Path, config: Any) -> None:
     """Keep ``config``, a dataclass, as ``config.yaml``; or check that it goes on with what lies there.
 
     Raises:
         RunFolderError: the folder holds a run with other settings; names them.
     """
-    path, settings = folder / CONFIG_FILE, plain(asdict(config))
+    path = folder / CONFIG_FILE
     with one_process_at_a_time(folder / LOCK_FILE):
         if not path.exists():
-            write_text(path, yaml.safe_dump(settings, sort_keys=False))
-        changed = _changed(yaml.safe_load(path.read_text()), settings)
+            write_text(path, yaml.safe_dump(plain(config), sort_keys=False))
+        changed = changed_settings(yaml.safe_load(path.read_text()), config, _MAY_CHANGE)
     if changed:
         raise RunFolderError(
             f"{folder} holds a run with other values of {', '.join(changed)} (see {path}):"
@@ -97,16 +93,41 @@ def claim(folder: Path, config: Any) -> None:
         )
 
 
-def _changed(found: Mapping[str, Any], settings: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Names of settings that both have, with different values; a setting that is new had its default before."""
-    names: list[str] = []
-    for name in settings.keys() & found.keys() - _MAY_CHANGE:
-        before, now = found[name], settings[name]
-        if isinstance(before, Mapping) and isinstance(now, Mapping):
-            names += _changed(before, now, f"{prefix}{name}.")
-        elif before != now:
-            names.append(f"{prefix}{name}")
-    return sorted(names)
+def claim_inputs(folder: Path, inputs: Mapping[str, Sequence[Path]]) -> None:
+    """Keep what a run reads as ``inputs.json``; or check that it is still the same, wherever it lies now.
+
+    Every byte is read once, when a run begins, and again when files were copied or touched.
+
+    Args:
+        folder: the run's.
+        inputs: files by the name of the setting that leads to them.
+
+    Raises:
+        RunFolderError: the run began with other contents.
+        OSError: a file cannot be read.
+    """
+    path = folder / INPUTS_FILE
+    with one_process_at_a_time(folder / LOCK_FILE):
+        found = json.loads(path.read_text()) if path.exists() else {}
+        known = {name: _identity(files, found.get(name, {})) for name, files in inputs.items()}
+        changed = sorted(name for name in known.keys() | found.keys() if found and not _same(found, known, name))
+        if not changed:
+            write_text(path, json.dumps(known, indent=1) + "\n")
+    if changed:
+        raise RunFolderError(
+            f"{folder} holds a run that began with other contents of {', '.join(changed)}: put them back to go on,"
+            " or take another output folder"
+        )
+
+
+def _identity(files: Sequence[Path], before: Mapping[str, str]) -> Mapping[str, str]:
+    """Stamps and content of files; content is not read again where the stamps are those of before."""
+    stamps = file_stamps(files)
+    return before if before.get("stamps") == stamps else {"stamps": stamps, "content": content_hash(files)}
+
+
+def _same(found: Mapping[str, Mapping[str, str]], known: Mapping[str, Mapping[str, str]], name: str) -> bool:
+    return found.get(name, {}).get("content") == known.get(name, {}).get("content")
 
 
 class RunLog:

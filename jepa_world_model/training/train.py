@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from jepa_common.file_identity import files_below
 from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.checkpoint import save_world_model
 from jepa_world_model.data.array_file import one_process_at_a_time
@@ -17,7 +18,7 @@ from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.official_checkpoints import load_encoder
 from jepa_world_model.training.distributed import process_device
-from jepa_world_model.training.encoder_run import EncoderShape, load_run_encoder
+from jepa_world_model.training.encoder_run import EncoderShape, encoder_files, load_run_encoder
 from jepa_world_model.training.energy_metric import EnergyMetric, MetricConfig, fit_energy_metric
 from jepa_world_model.training.energy_scale import EnergyScale, energy_scale
 from jepa_world_model.training.engine import Engine
@@ -31,8 +32,8 @@ from jepa_world_model.training.latents import LatentStatistics
 from jepa_world_model.training.loop import LoopConfig
 from jepa_world_model.training.post_objective import PostObjectiveConfig, PostTrainObjective
 from jepa_world_model.training.post_train import LatentClipSampler, PostTrainConfig
+from jepa_world_model.training.predictor_run import WEIGHTS_FILE as PREDICTOR_FILE
 from jepa_world_model.training.predictor_run import (
-    WEIGHTS_FILE,
     PredictorShape,
     load_run_predictor,
     predictor_config,
@@ -41,7 +42,7 @@ from jepa_world_model.training.predictor_run import (
 )
 from jepa_world_model.training.provenance import provenance, read_provenance
 from jepa_world_model.training.readout import fit_linear, readout_errors, readout_targets
-from jepa_world_model.training.run_folder import LOCK_FILE, STATE_FILE, claim, save_tensors
+from jepa_world_model.training.run_folder import LOCK_FILE, STATE_FILE, claim, claim_inputs, save_tensors
 from jepa_world_model.training.validation import validate
 from jepa_world_model.vision_transformer import VisionTransformer
 
@@ -105,7 +106,7 @@ def train(config: TrainConfig) -> Path:
 
     Raises:
         DatasetError: no usable episodes.
-        RunFolderError: the folder holds a run with other settings.
+        RunFolderError: the folder holds a run with other settings, data or encoder.
         TrainingError: the run diverged.
     """
     started = time.monotonic()
@@ -113,6 +114,7 @@ def train(config: TrainConfig) -> Path:
     episodes = load_episodes(config.data, config.image_size)
     held_out = load_episodes(config.validation, config.image_size)
     encoder = frozen_encoder(config, episodes.image_size).to(process_device(config.device))
+    claim_inputs(config.out, _inputs(config))
     data = _with_latents(config, encoder, episodes, None)
     metric = kept_metric(config, data) if config.distance == "metric" else None
     predictor = build_predictor(config, encoder, episodes)
@@ -122,6 +124,17 @@ def train(config: TrainConfig) -> Path:
         validation = _with_latents(config, encoder, held_out, data.latents.statistics)
         _finish(config, encoder, predictor.cpu().eval(), data, validation, metric, time.monotonic() - started)
     return config.checkpoint
+
+
+def _inputs(config: TrainConfig) -> dict[str, list[Path]]:
+    """The files that shape the run, beside its settings."""
+    folders = {"data": config.data, "validation": config.validation}
+    inputs = {name: files_below(folder) for name, folder in folders.items()}
+    inputs["encoder_run"] = encoder_files(config.encoder_run)
+    if config.first_predictor is not None:
+        kept = config.first_predictor / PREDICTOR_FILE
+        inputs["first_predictor"] = [kept if kept.exists() else config.first_predictor / STATE_FILE]
+    return inputs
 
 
 def frozen_encoder(config: TrainConfig, image_size: int) -> VisionTransformer:
@@ -175,7 +188,7 @@ def build_predictor(
     first = config.first_predictor
     if first is None:
         return predictor_for_data(config.predictor, encoder.config, episodes)
-    if (first / WEIGHTS_FILE).exists():
+    if (first / PREDICTOR_FILE).exists():
         return trained_parts(load_run_predictor(first), config.predictor)
     predictor = ActionConditionedPredictor(predictor_config(config.predictor, encoder.config))
     predictor.load_state_dict(torch.load(first / STATE_FILE, map_location="cpu", weights_only=True)["module"])

@@ -1,5 +1,7 @@
 """Collection: the same dataset for any number of workers, complete or absent shards, and going on after an end."""
 
+import json
+import os
 import shutil
 import signal
 import subprocess
@@ -11,8 +13,9 @@ import numpy as np
 import psutil
 import pytest
 
-from jepa_sim.collect import CollectConfig, CollectError, collect_episodes, record_episode
-from jepa_sim.environment import TableEnvironment
+from jepa_sim.collect import SETTINGS_FILE, CollectConfig, CollectError, collect_episodes, record_episode
+from jepa_sim.environment import EnvironmentConfig, TableEnvironment
+from jepa_sim.randomization import RandomizationConfig
 from jepa_world_model.data.episodes import load_episodes
 from jepa_world_model.data.lerobot import ACTION, STATE, LeRobotDataset
 from jepa_world_model.poses import integrate
@@ -156,3 +159,37 @@ def test_a_full_disk_leaves_no_half_shard(dataset: Path, tmp_path: Path):
     assert contents(out) == {}
     collect_episodes(small(out), progress=False)
     assert contents(out) == contents(dataset)
+
+
+def test_ctrl_c_while_workers_start_shows_no_traceback(tmp_path: Path):
+    command = [sys.executable, "-m", "jepa_tools.cli", "collect", "--out", str(tmp_path / "data"), "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 300
+        # The first worker is there, and has not imported anything yet.
+        while not any("spawn_main" in " ".join(child.cmdline()) for child in psutil.Process(process.pid).children()):
+            assert time.monotonic() < deadline and process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "interrupted" in errors and "Traceback" not in errors
+
+
+def test_a_setting_that_an_older_collection_did_not_have_counts_with_its_default(dataset: Path, tmp_path: Path):
+    out = tmp_path / "copy"
+    shutil.copytree(dataset, out)
+    settings = json.loads((out / SETTINGS_FILE).read_text())
+    del settings["randomization"], settings["environment"]["view_turn_deg"]
+    (out / SETTINGS_FILE).write_text(json.dumps(settings))
+    collect_episodes(small(out), progress=False)
+    with pytest.raises(CollectError, match=r"environment\.view_turn_deg, randomization\.camera_position_m"):
+        environment = EnvironmentConfig(view_turn_deg=30.0)
+        randomization = RandomizationConfig(camera_position_m=0.05)
+        collect_episodes(small(out, environment=environment, randomization=randomization), progress=False)
+
+
+@pytest.mark.parametrize("what", ["meta/info.json", "shard_00000.npz"])
+def test_episodes_that_were_not_collected_are_not_continued(tmp_path: Path, what: str):
+    (tmp_path / what).parent.mkdir(exist_ok=True)
+    (tmp_path / what).write_text("{}")
+    with pytest.raises(CollectError, match="not collected"):
+        collect_episodes(small(tmp_path), progress=False)

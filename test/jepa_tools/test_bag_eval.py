@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -258,6 +259,28 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_bag(model, bag, tmp_pat
     whole = command.evaluate_bags([bag, second], model, config(bag, second), PartStore(None))
     assert [item.result for item in resumed] == [item.result for item in whole]
     assert [item.strips for item in resumed] == [item.strips for item in whole]
+
+
+def test_parts_are_kept_for_the_same_recording_card_and_options_alone(model, bag, tmp_path, monkeypatch):
+    evaluated = []
+
+    def counted(path, *arguments):
+        evaluated.append(path)
+        return evaluate_bag(path, *arguments)
+
+    monkeypatch.setattr(command, "evaluate_bag", counted)
+    store, copied = PartStore(tmp_path / "parts"), tmp_path / "copied"
+    shutil.copytree(bag, copied)
+    (first,) = command.evaluate_bags([bag], model, config(bag), store)
+    (again,) = command.evaluate_bags([copied], model, config(copied), store)
+    assert evaluated == [bag], "the same recording under another name"
+    assert again.result == replace(first.result, bag="copied")
+    command.evaluate_bags([bag], replace(model, card=replace(model.card, distance="l2")), config(bag), store)
+    assert len(evaluated) == 2, "the same weights with another distance"
+    shutil.rmtree(copied)
+    write_bag(copied, BagRecipe(encoding="bgr8"))
+    command.evaluate_bags([copied], model, config(copied), store)
+    assert evaluated == [bag, bag, copied], "a recording that changed in place"
 
 
 def test_two_evaluations_are_compared_line_by_line(model, bag):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from jepa_world_model.training.frozen_latents import (
     measured_statistics,
     open_latents,
 )
+from jepa_world_model.vision_transformer import VisionTransformer
 
 CPU = torch.device("cpu")
 SOME = np.array([[0, 0], [3, 3]]), np.array([[1, 2], [0, 5]])
@@ -45,6 +47,28 @@ def test_a_cache_is_read_again_but_not_for_other_weights(episodes, tmp_path: Pat
     with torch.no_grad():
         encoder.norm.weight[0] += 1.0
     open_latents(encoder, episodes, tmp_path, CPU)
+    assert len(list(tmp_path.glob("latents-*.npy"))) == 2
+
+
+@pytest.mark.parametrize("source", ["", "files"])
+def test_a_cache_is_not_read_for_other_images(episodes, tmp_path: Path, source: str) -> None:
+    images = episodes.images.copy()
+    images[2, 3, 0, 0] = 99
+    other = replace(episodes, images=images, source=source and "other files")
+    for data in (replace(episodes, source=source), other):
+        cached = open_latents(tiny_encoder(), data, tmp_path, CPU)
+        fresh = open_latents(tiny_encoder(), data, tmp_path, CPU, "never")
+        where = np.array([2]), np.array([3])
+        torch.testing.assert_close(cached.read(*where), fresh.read(*where), atol=2e-3, rtol=2e-3)
+    assert len(list(tmp_path.glob("latents-*.npy"))) == 2
+
+
+def test_a_cache_is_not_read_for_an_encoder_of_another_shape_with_the_same_weights(episodes, tmp_path: Path) -> None:
+    encoder = tiny_encoder()
+    other = VisionTransformer(replace(encoder.config, num_heads=1)).eval()
+    other.load_state_dict(encoder.state_dict())
+    for each in (encoder, other):
+        open_latents(each, episodes, tmp_path, CPU)
     assert len(list(tmp_path.glob("latents-*.npy"))) == 2
 
 

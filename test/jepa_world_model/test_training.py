@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from training_data import make_episodes, save_episodes
 
 from jepa_world_model.data.episodes import ClipSampler, DatasetError, load_episodes
@@ -18,7 +21,7 @@ from jepa_world_model.training.post_train import PostTrainConfig
 from jepa_world_model.training.predictor_run import PredictorShape
 from jepa_world_model.training.pretrain import EncoderShape, PretrainConfig, pretrain
 from jepa_world_model.training.probe import linear_probe
-from jepa_world_model.training.run_folder import RunFolderError
+from jepa_world_model.training.run_folder import CONFIG_FILE, RunFolderError
 from jepa_world_model.training.sigreg import random_directions, sigreg
 from jepa_world_model.training.train import TrainConfig, train
 from jepa_world_model.world_model import WorldModel
@@ -107,6 +110,69 @@ def test_another_number_of_steps_does_not_continue_a_run(dataset: Path, tmp_path
         pretrain(pretrain_config(dataset, tmp_path / "run", 3))
 
 
+def change_a_picture(folder: Path, shard: str = "shard_00001.npz") -> None:
+    """Of one frame, in place; states and sizes stay."""
+    with np.load(folder / shard) as arrays:
+        kept = dict(arrays)
+    kept["images"][3, 2, 0, 0] = 99
+    np.savez(folder / shard, **kept)
+
+
+@pytest.mark.parametrize("name", ["data", "validation"])
+def test_a_run_does_not_go_on_with_data_that_changed_in_place(dataset: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(dataset, tmp_path / "changing")
+    folders = {"data": dataset, "validation": dataset} | {name: tmp_path / "changing"}
+    config = replace(pretrain_config(dataset, tmp_path / "run", 2), **folders)
+    pretrain(config)
+    change_a_picture(tmp_path / "changing")
+    with pytest.raises(RunFolderError, match=f"began with other contents of {name}:"):
+        pretrain(config)
+
+
+def test_a_run_goes_on_with_data_that_only_moved(dataset: Path, tmp_path: Path) -> None:
+    pretrain(pretrain_config(dataset, tmp_path / "run", 2))
+    shutil.copytree(dataset, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    pretrain(pretrain_config(tmp_path / "elsewhere", tmp_path / "run", 2))
+    save_episodes(tmp_path / "elsewhere", shards=3)
+    with pytest.raises(RunFolderError, match="other contents of data"):
+        pretrain(pretrain_config(tmp_path / "elsewhere", tmp_path / "run", 2))
+
+
+def test_pretraining_does_not_go_on_from_other_initial_weights(dataset: Path, tmp_path: Path) -> None:
+    first, other = (pretrain_config(dataset, tmp_path / name, 2) for name in ("first", "other"))
+    pretrain(first)
+    pretrain(replace(other, seed=1))
+    config = replace(pretrain_config(dataset, tmp_path / "run", 2), initial=tmp_path / "first")
+    pretrain(config)
+    (tmp_path / "other" / "encoder.pt").replace(tmp_path / "first" / "encoder.pt")
+    with pytest.raises(RunFolderError, match="other contents of initial"):
+        pretrain(config)
+
+
+def test_a_setting_that_an_older_run_did_not_write_down_had_its_default(dataset: Path, tmp_path: Path) -> None:
+    config = pretrain_config(dataset, tmp_path / "run", 2)
+    pretrain(config)
+    written = yaml.safe_load((tmp_path / "run" / CONFIG_FILE).read_text())
+    del written["vjepa"], written["loop"]["precision"]
+    (tmp_path / "run" / CONFIG_FILE).write_text(yaml.safe_dump(written))
+    pretrain(config)
+    with pytest.raises(RunFolderError, match=r"loop\.precision"):
+        pretrain(replace(config, loop=replace(config.loop, precision="bf16")))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [(3, 179.0, "angles beyond pi"), (6, 100.0, "between 0 and 100"), (0, 412.0, "reach 412")],
+)
+def test_a_shard_in_other_units_is_refused(tmp_path: Path, column: int, value: float, words: str) -> None:
+    episodes = make_episodes(0)
+    states = episodes.states.copy()
+    states[..., column] = np.linspace(0, value, states.shape[1])
+    np.savez(tmp_path / "shard_00000.npz", images=episodes.images, states=states, actions=episodes.actions)
+    with pytest.raises(DatasetError, match=words):
+        load_episodes(tmp_path)
+
+
 def test_the_probe_reads_positions_that_the_latents_carry() -> None:
     generator = torch.Generator().manual_seed(0)
     latents, mixing = torch.randn(200, 4, 3, generator=generator), torch.randn(12, 3, generator=generator)
@@ -137,3 +203,8 @@ def test_two_commands_lead_from_episodes_to_a_checkpoint_that_loads(dataset: Pat
     energies = world_model.energy(latents[:1], np.zeros((1, 7)), np.zeros((5, 2, 7)), latents[1])
     assert energies.shape == (5,)
     assert torch.isfinite(energies).all()
+    # The same checkpoint from another encoder would be a mixture.
+    weights = torch.load(tmp_path / "encoder" / "encoder.pt", weights_only=True)
+    torch.save({name: value + 0.01 for name, value in weights.items()}, tmp_path / "encoder" / "encoder.pt")
+    with pytest.raises(RunFolderError, match="other contents of encoder_run"):
+        train(config)

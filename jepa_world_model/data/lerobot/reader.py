@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jepa_world_model.data.lerobot import layout, table
 from jepa_world_model.data.lerobot.layout import Episode, Feature, LeRobotError
-from jepa_world_model.data.lerobot.video import read_pictures
+from jepa_world_model.data.lerobot.timing import NO_PICTURE, Span, Times, match_pictures
+from jepa_world_model.data.lerobot.video import VideoIndex, index_video, read_pictures
 
 Picture = NDArray[np.uint8]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+TIMESTAMP = "timestamp"
+"""Column with the time of each row since the episode's begin, s."""
+
+_KEPT = 4096
+"""Of the videos' and rows' times: what is read again and again need not be looked up again."""
+
+
+@dataclass(frozen=True)
+class VideoPart:
+    """An episode's stretch of a video.
+
+    Attributes:
+        path: of the video.
+        begin: moment in the video at which the rows' time is 0, s.
+        span: what lies outside belongs to other episodes.
+        file_end: until when the file has to last for all of its episodes, s; minus infinity where nothing tells.
+    """
+
+    path: Path
+    begin: float = 0.0
+    span: Span = field(default_factory=Span)
+    file_end: float = -np.inf
 
 
 @dataclass(frozen=True)
@@ -28,14 +54,14 @@ class EpisodeRecord:
         length: frames.
         tasks: its sentences.
         data: its table.
-        videos: by camera, the file and the moment, s, at which the episode begins in it.
+        videos: by camera, the file and where the episode lies in it.
     """
 
     index: int
     length: int
     tasks: tuple[str, ...]
     data: Path
-    videos: Mapping[str, tuple[Path, float]]
+    videos: Mapping[str, VideoPart]
 
 
 class LeRobotDataset:
@@ -62,6 +88,8 @@ class LeRobotDataset:
         described = self.information["features"]
         self.features = {name: _feature(entry) for name, entry in described.items() if not _is_camera(entry)}
         self.cameras = {name: _size(entry) for name, entry in described.items() if _is_camera(entry)}
+        self._indexes: dict[Path, VideoIndex] = {}
+        self._times: dict[int, Times] = {}
         self._in_table = {name for name, entry in described.items() if entry["dtype"] == "image"}
         self.episodes: tuple[EpisodeRecord, ...] = tuple(self._records())
 
@@ -93,22 +121,67 @@ class LeRobotDataset:
             raise LeRobotError(f"{record.data}, episode {episode}: expected {record.length} rows, got {rows.num_rows}")
         return {name: table.rows(rows, name, self.features[name]) for name in names}
 
-    def pictures(self, episode: int, camera: str, start: int = 0, stop: int | None = None) -> Iterator[Picture]:
-        """Pictures uint8 [H, W, 3] RGB of an episode from frame `start` up to `stop`, one by one.
+    def times(self, episode: int) -> Times:
+        """Times of an episode's rows since its begin, s, [T].
 
         Raises:
-            LeRobotError: an unknown camera, or fewer pictures than the episode has frames.
+            LeRobotError: they do not grow from row to row.
         """
-        if camera not in self.cameras:
-            raise LeRobotError(f"{self.folder}: no camera {camera}; it has {', '.join(self.cameras) or 'none'}")
+        return _kept(self._times, episode, self._read_times)
+
+    def _read_times(self, episode: int) -> Times:
         record = self.episodes[episode]
-        stop = record.length if stop is None else min(stop, record.length)
-        passed = 0
-        for picture in islice(self._stored_pictures(record, camera, start), max(0, stop - start)):
-            yield picture
-            passed += 1
-        if passed < stop - start:
-            raise LeRobotError(f"{self.folder}, episode {episode}, {camera}: ended after {passed} of {stop} pictures")
+        if TIMESTAMP not in self.features:
+            return np.arange(record.length) / self.fps
+        times = self.columns(episode, [TIMESTAMP])[TIMESTAMP].astype(np.float64)
+        wrong = np.flatnonzero(~(np.diff(times, prepend=-np.inf) > 0))
+        if len(wrong) or not np.isfinite(times).all():
+            row = int(wrong[0]) if len(wrong) else int(np.flatnonzero(~np.isfinite(times))[0])
+            raise LeRobotError(
+                f"{record.data}, episode {record.index}: expected timestamps that grow, got {times[row]:g} s"
+                f" in row {row}"
+            )
+        return times
+
+    def has_picture(self, episode: int, camera: str) -> NDArray[np.bool_]:
+        """Whether the camera has a picture at each row's time, [T].
+
+        Raises:
+            LeRobotError: an unknown camera, or a video that ends too early for its episodes.
+        """
+        if self._known(camera) in self._in_table:
+            return np.ones(self.episodes[episode].length, dtype=bool)
+        return self._matched(episode, camera)[1] != NO_PICTURE
+
+    def pictures(self, episode: int, camera: str, start: int = 0, stop: int | None = None) -> Iterator[Picture]:
+        """Pictures uint8 [H, W, 3] RGB of an episode's rows from `start` up to `stop`, one by one.
+
+        Raises:
+            LeRobotError: an unknown camera, or no picture at a row's time.
+        """
+        length = self.episodes[episode].length
+        return self.pictures_at(episode, camera, range(start, length if stop is None else min(stop, length)))
+
+    def pictures_at(self, episode: int, camera: str, rows: Sequence[int]) -> Iterator[Picture]:
+        """Pictures uint8 [H, W, 3] RGB of these rows of an episode, ascending, one by one.
+
+        Raises:
+            LeRobotError: an unknown camera, or no picture at a row's time.
+        """
+        chosen = np.asarray(rows, dtype=np.int64)
+        if self._known(camera) in self._in_table:
+            record = self.episodes[episode]
+            return table.pictures(table.episode_table(record.data, record.index, [camera]).take(chosen), camera)
+        index, matched = self._matched(episode, camera)
+        if len(missing := chosen[matched[chosen] == NO_PICTURE]):
+            raise LeRobotError(self._what_is_missing(episode, camera, index, missing))
+        return read_pictures(index, index.stamps[matched[chosen]].tolist())
+
+    def files(self, camera: str) -> tuple[Path, ...]:
+        """Everything that an episode with this camera's pictures is made of."""
+        described = (path for path in (self.folder / "meta").rglob("*") if path.is_file())
+        videos = (record.videos[camera].path for record in self.episodes if camera in record.videos)
+        return tuple(sorted({*described, *videos, *(record.data for record in self.episodes)}))
 
     def episode(self, index: int) -> Episode:
         """One episode without the columns that the writer fills in; its pictures are read as they are asked for."""
@@ -117,11 +190,32 @@ class LeRobotDataset:
         frames = {camera: self.pictures(index, camera) for camera in self.cameras}
         return Episode(self.columns(index, names), frames, record.tasks[0] if record.tasks else "")
 
-    def _stored_pictures(self, record: EpisodeRecord, camera: str, start: int) -> Iterator[Picture]:
-        if camera in self._in_table:
-            return table.pictures(table.episode_table(record.data, record.index, [camera]).slice(start), camera)
-        path, begin = record.videos[camera]
-        return read_pictures(path, begin + start / self.fps, self.fps)
+    def _known(self, camera: str) -> str:
+        if camera not in self.cameras:
+            raise LeRobotError(f"{self.folder}: no camera {camera}; it has {', '.join(self.cameras) or 'none'}")
+        return camera
+
+    def _matched(self, episode: int, camera: str) -> tuple[VideoIndex, NDArray[np.int64]]:
+        """The video's index, and the number of the picture of each row."""
+        part = self.episodes[episode].videos[camera]
+        index, rows = _kept(self._indexes, part.path, index_video), part.begin + self.times(episode)
+        end = max(part.file_end, float(rows[-1]) + 1.0 / self.fps)
+        last = float(index.times[-1]) + index.period
+        if last < end - 0.5 * max(1.0 / self.fps, index.period):
+            raise LeRobotError(
+                f"{part.path}: expected pictures up to {end:.3f} s, the video ends at {last:.3f} s: which ones are"
+                " missing cannot be told, so none is taken for another; leave its episodes out or make the video again"
+            )
+        return index, match_pictures(rows, index.times, 1.0 / self.fps, index.period, part.span)
+
+    def _what_is_missing(self, episode: int, camera: str, index: VideoIndex, rows: NDArray[np.int64]) -> str:
+        part = self.episodes[episode].videos[camera]
+        moment = part.begin + self.times(episode)[rows[0]]
+        return (
+            f"{self.folder}, episode {self.episodes[episode].index}, {camera}: {len(rows)} rows have no picture at"
+            f" their time, the first is row {rows[0]} at {moment:.3f} s of {index.path.name};"
+            " `jepa convert DATASET TARGET --to episodes` cuts the episodes there"
+        )
 
     def _records(self) -> Iterator[EpisodeRecord]:
         version = str(self.information["codebase_version"])
@@ -132,6 +226,15 @@ class LeRobotDataset:
             yield from _records_v2(self.folder, self.information, videos)
         else:
             raise LeRobotError(f"{self.folder}: expected a dataset of version v2 or v3, got {version}")
+
+
+def _kept(cache: dict[Key, Value], key: Key, make: Callable[[Key], Value]) -> Value:
+    """The value of a key, made where it is missing; the oldest ones make room."""
+    if key not in cache:
+        while len(cache) >= _KEPT:
+            del cache[next(iter(cache))]
+        cache[key] = make(key)
+    return cache[key]
 
 
 def _read_information(folder: Path) -> dict[str, Any]:
@@ -151,10 +254,22 @@ def _is_camera(entry: Mapping[str, Any]) -> bool:
 
 
 def _feature(entry: Mapping[str, Any]) -> Feature:
-    names = entry.get("names")
-    names = names if isinstance(names, list) else None
     dtype = "object" if entry["dtype"] in ("string", "language") else entry["dtype"]
-    return Feature(dtype, tuple(entry["shape"]), tuple(map(str, names)) if names else None)
+    shape = tuple(entry["shape"])
+    names = flat_names(entry.get("names"))
+    # One name for a row of several numbers, such as "state" or "motors", tells none of them.
+    return Feature(dtype, shape, names if len(names) == int(np.prod(shape)) else None)
+
+
+def flat_names(names: Any) -> tuple[str, ...]:
+    """The names of a row's entries, in order, however they are nested: in lists, in mappings of lists, or numbered."""
+    if isinstance(names, Mapping):
+        if names and all(isinstance(place, int) for place in names.values()):
+            return tuple(sorted(map(str, names), key=lambda name: int(names[name])))
+        return tuple(name for part in names.values() for name in flat_names(part))
+    if isinstance(names, Sequence) and not isinstance(names, str):
+        return tuple(name for part in names for name in flat_names(part))
+    return () if names is None else (str(names),)
 
 
 def _size(entry: Mapping[str, Any]) -> tuple[int, int]:
@@ -165,22 +280,36 @@ def _size(entry: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _records_v3(folder: Path, information: Mapping[str, Any], cameras: Sequence[str]) -> Iterator[EpisodeRecord]:
-    paths = sorted((folder / "meta/episodes").glob("chunk-*/file-*.parquet"))
-    for path in paths:
+    rows = list(_episode_rows(folder))
+    ends: dict[Path, float] = {}
+    for row in rows:
+        for camera in cameras:
+            part = _video_part(folder, information, row, camera)
+            ends[part.path] = max(part.file_end, ends.get(part.path, -np.inf))
+    for row in rows:
+        parts = {camera: _video_part(folder, information, row, camera) for camera in cameras}
+        yield EpisodeRecord(
+            row["episode_index"],
+            row["length"],
+            tuple(row.get("tasks") or ()),
+            folder / _formatted(information["data_path"], row, "data"),
+            {camera: replace(part, file_end=ends[part.path]) for camera, part in parts.items()},
+        )
+
+
+def _episode_rows(folder: Path) -> Iterator[Mapping[str, Any]]:
+    for path in sorted((folder / "meta/episodes").glob("chunk-*/file-*.parquet")):
         names = [name for name in table.column_names(path) if not name.startswith("stats/")]
-        for row in table.read(path, columns=names).to_pylist():
-            yield EpisodeRecord(
-                row["episode_index"],
-                row["length"],
-                tuple(row.get("tasks") or ()),
-                folder / _formatted(information["data_path"], row, "data"),
-                {camera: _video(folder, information, row, camera) for camera in cameras},
-            )
+        yield from table.read(path, columns=names).to_pylist()
 
 
-def _video(folder: Path, information: Mapping[str, Any], row: Mapping[str, Any], camera: str) -> tuple[Path, float]:
-    path = _formatted(information["video_path"], row, f"videos/{camera}", camera)
-    return folder / path, float(row[f"videos/{camera}/from_timestamp"])
+def _video_part(folder: Path, information: Mapping[str, Any], row: Mapping[str, Any], camera: str) -> VideoPart:
+    place = f"videos/{camera}"
+    path = folder / _formatted(information["video_path"], row, place, camera)
+    begin, end = float(row[f"{place}/from_timestamp"]), row.get(f"{place}/to_timestamp")
+    if end is None:
+        return VideoPart(path, begin, Span(begin))
+    return VideoPart(path, begin, Span(begin, float(end)), float(end))
 
 
 def _formatted(pattern: str, row: Mapping[str, Any], place: str, camera: str = "") -> str:
@@ -200,7 +329,8 @@ def _records_v2(folder: Path, information: Mapping[str, Any], cameras: Sequence[
             "episode_chunk": row["episode_index"] // int(information.get("chunks_size", layout.FILES_PER_CHUNK)),
         }
         videos = {
-            camera: (folder / information["video_path"].format(video_key=camera, **place), 0.0) for camera in cameras
+            camera: VideoPart(folder / information["video_path"].format(video_key=camera, **place))
+            for camera in cameras
         }
         data = folder / information["data_path"].format(**place)
         yield EpisodeRecord(row["episode_index"], row["length"], tuple(row.get("tasks") or ()), data, videos)

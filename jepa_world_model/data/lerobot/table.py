@@ -81,7 +81,8 @@ def episode_table(path: Path, episode: int, names: Sequence[str]) -> pa.Table:
 def read(path: Path, **options: Any) -> pa.Table:
     """A table; raises LeRobotError when the file is missing or damaged."""
     try:
-        return pq.read_table(path, **options)
+        # Not relative: what stands before a colon there would be taken for a file system's name.
+        return pq.read_table(path.absolute(), **options)
     except (OSError, pa.ArrowException) as error:
         raise LeRobotError(f"{path}: expected a Parquet table, but it cannot be read: {error}") from error
 
@@ -89,14 +90,14 @@ def read(path: Path, **options: Any) -> pa.Table:
 def column_names(path: Path) -> list[str]:
     """Names of a table's columns; raises LeRobotError when the file is damaged."""
     try:
-        return list(pq.read_schema(path).names)
+        return list(pq.read_schema(path.absolute()).names)
     except (OSError, pa.ArrowException) as error:
         raise LeRobotError(f"{path}: expected a Parquet table, but it cannot be read: {error}") from error
 
 
 def write_rows(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Writes a table with one row per record."""
-    pq.write_table(pa.Table.from_pylist([dict(record) for record in records]), path)
+    pq.write_table(pa.Table.from_pylist([dict(record) for record in records]), path.absolute())
 
 
 def write_tasks(path: Path, tasks: Sequence[str]) -> None:
@@ -109,7 +110,7 @@ def write_tasks(path: Path, tasks: Sequence[str]) -> None:
         for name, kind, numpy_type in (("task_index", "int64", "int64"), ("task", "unicode", "object"))
     ]
     index = {"index_columns": ["task"], "column_indexes": [], "columns": described, "pandas_version": "2.0.0"}
-    pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(index)}), path)
+    pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(index)}), path.absolute())
 
 
 def read_tasks(path: Path) -> dict[int, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 from jepa_world_model.data.lerobot.layout import LeRobotError, VideoOptions
 
 Picture = NDArray[np.uint8]
+Stamps = NDArray[np.int64]
 
 
 def _local(path: Path) -> str:
@@ -71,20 +75,90 @@ class VideoWriter:
         self._file.mux(self._stream.encode(frame))
 
 
-def read_pictures(path: Path, start: float, fps: float) -> Iterator[Picture]:
-    """Pictures uint8 [H, W, 3] RGB of a video from the moment `start`, s, on.
+@dataclass(frozen=True, eq=False)
+class VideoIndex:
+    """When each picture of a video is on show, and where decoding can begin.
+
+    Attributes:
+        path: of the video.
+        stamps: of the pictures, ascending, in units of `unit`, [N].
+        unit: s.
+        entries: stamp of each picture that can be decoded without others, ascending, and its place to seek to, [K, 2].
+    """
+
+    path: Path
+    stamps: Stamps
+    unit: Fraction
+    entries: Stamps
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """When each picture begins to be shown, s, [N]."""
+        return np.asarray(self.stamps * float(self.unit), dtype=np.float64)
+
+    @property
+    def period(self) -> float:
+        """Usual time from picture to picture, s; 0 for a single one."""
+        return float(np.median(np.diff(self.times))) if len(self.stamps) > 1 else 0.0
+
+    def place_before(self, stamp: int) -> int:
+        """Where to seek to, to decode the picture of this stamp."""
+        entry = max(0, int(np.searchsorted(self.entries[:, 0], stamp, side="right")) - 1)
+        return int(self.entries[entry, 1])
+
+
+def index_video(path: Path) -> VideoIndex:
+    """Reads a video's stamps, and decodes nothing.
 
     Raises:
-        LeRobotError: the file is missing or no video.
+        LeRobotError: the file is missing, no video, or its pictures have no stamps.
     """
+    with _readable(path) as (file, stream):
+        packets = [packet for packet in file.demux(stream) if packet.size and not packet.is_discard]
+    if not packets or any(packet.pts is None for packet in packets):
+        raise LeRobotError(f"{path}: expected a video whose pictures have stamps, got {len(packets)} pictures")
+    entries = sorted(
+        (packet.pts, packet.pts if packet.dts is None else packet.dts) for packet in packets if packet.is_keyframe
+    )
+    entries = entries or [(packets[0].pts, packets[0].dts)]
+    stamps = np.unique(np.array([packet.pts for packet in packets], dtype=np.int64))
+    return VideoIndex(path, stamps, Fraction(packets[0].time_base), np.array(entries, dtype=np.int64))
+
+
+def read_pictures(index: VideoIndex, stamps: Sequence[int]) -> Iterator[Picture]:
+    """Pictures uint8 [H, W, 3] RGB of these stamps, ascending; one that is asked for twice comes twice.
+
+    Raises:
+        LeRobotError: one of them cannot be decoded.
+    """
+    if not len(stamps):
+        return
+    wanted = deque(int(stamp) for stamp in stamps)
+    with _readable(index.path) as (file, stream):
+        file.seek(index.place_before(wanted[0]), stream=stream, backward=True)
+        for frame in file.decode(stream):
+            if frame.pts is None or frame.pts < wanted[0]:
+                continue
+            if frame.pts > wanted[0]:
+                break
+            picture = frame.to_ndarray(format="rgb24")
+            while wanted and wanted[0] == frame.pts:
+                wanted.popleft()
+                yield picture
+            if not wanted:
+                return
+    moment = float(wanted[0] * index.unit)
+    raise LeRobotError(f"{index.path}: the picture at {moment:.3f} s cannot be decoded: the video is damaged")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The opened file and its video stream, with the library's errors put in our words."""
     try:
         with av.open(_local(path)) as file:
             stream: Any = file.streams.video[0]
             stream.thread_count = 1
-            file.seek(max(0, int((start - 0.5 / fps) / stream.time_base)), stream=stream, backward=True)
-            for frame in file.decode(stream):
-                if frame.time is not None and frame.time > start - 0.5 / fps:
-                    yield frame.to_ndarray(format="rgb24")
+            yield file, stream
     except (OSError, IndexError, FFmpegError) as error:
         raise LeRobotError(f"{path}: expected a video, but it cannot be read: {error}") from error
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from jepa_world_model.data.lerobot import layout, table
 from jepa_world_model.data.lerobot.layout import (
@@ -27,7 +29,7 @@ from jepa_world_model.data.lerobot.statistics import PictureStatistics, Statisti
 from jepa_world_model.data.lerobot.video import VideoWriter, video_information
 
 Picture = NDArray[np.uint8]
-DESCRIPTION_FILE = "description.json"
+DESCRIPTION_FILE = "source.txt"
 
 
 class LeRobotWriter:
@@ -215,7 +217,7 @@ class _FileWriter:
     def _write_rows(self, rows: pa.Table) -> None:
         """One episode is one row group, so that a reader can fetch it alone."""
         if self._table is None:
-            writer = pq.ParquetWriter(self._path(layout.DATA_PATH), rows.schema, compression="snappy")
+            writer = pq.ParquetWriter(self._path(layout.DATA_PATH).absolute(), rows.schema, compression="snappy")
             self._table = self._files.enter_context(writer)
         self._table.write_table(rows)
 
@@ -245,12 +247,15 @@ def write_dataset(
 ) -> Path:
     """Writes a whole dataset, which appears at `folder` when it is complete; an interrupted one goes on where it was.
 
+    What fails leaves nothing; what is interrupted (Ctrl-C, a killed process) stays in a hidden folder beside `folder`.
+
     Args:
         folder: must not exist.
         description: of the dataset.
         episodes_from: yields the episodes from the given number on, the same ones at every call.
         episodes_per_file: how many lie in one table and one video.
-        source: what the episodes come from; an unfinished dataset of another source is begun anew.
+        source: whatever the episodes depend on: contents and every option; an unfinished dataset of another source is
+            begun anew.
 
     Raises:
         FileExistsError: `folder` exists.
@@ -261,6 +266,30 @@ def write_dataset(
     partial = folder.parent / f".{folder.name}.partial"
     writer = LeRobotWriter(partial, description)
     _claim(partial, description, source)
+    with _kept_if_interrupted(partial):
+        _write_missing(writer, episodes_from, episodes_per_file)
+        writer.finish()
+        (partial / DESCRIPTION_FILE).unlink()
+        return partial.replace(folder)
+
+
+@contextmanager
+def _kept_if_interrupted(folder: Path) -> Iterator[None]:
+    """Removes the folder of what failed; what was only interrupted can go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write_missing(
+    writer: LeRobotWriter, episodes_from: Callable[[int], Iterable[Episode]], episodes_per_file: int
+) -> None:
+    """Adds the files of episodes that are not there yet."""
+    partial = writer.folder
     records = list(episode_records(partial))
     index = next(number for number in range(len(records) + 1) if not writer.has_file(number))
     frame = int(records[-1]["dataset_to_index"]) if records else 0
@@ -270,19 +299,18 @@ def write_dataset(
         writer.write_file(index, chain([first], islice(episodes, episodes_per_file - 1)), total, frame)
         records.extend(table.read(partial / numbered(layout.EPISODES_PATH, index)).to_pylist())
         index, frame = index + 1, int(records[-1]["dataset_to_index"])
-    writer.finish()
-    (partial / DESCRIPTION_FILE).unlink()
-    return partial.replace(folder)
 
 
 def _claim(folder: Path, description: DatasetDescription, source: str) -> None:
     """Makes sure that an unfinished dataset in `folder` is this one, or starts with an empty folder."""
     wanted = repr(description) + source
     path = folder / DESCRIPTION_FILE
-    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != wanted:
+    if not path.exists() or path.read_text(encoding="utf-8") != wanted:
+        if path.exists():
+            tqdm.write(f"{folder}: of another source or with other options; begun anew", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _write_json(path, wanted)
+        path.write_text(wanted, encoding="utf-8")
 
 
 def episode_records(folder: Path) -> Iterator[dict[str, Any]]:
