@@ -7,10 +7,10 @@ from typing import Literal, get_args
 
 from jepa_world_model.preprocess import Preprocess
 
-Distance = Literal["l1", "l2", "cosine", "metric", "metric_gripper"]
+Distance = Literal["l1", "l2", "cosine", "metric", "metric_gripper", "scene"]
 AnyDistance = Literal["", Distance]
 """A distance that may be left to the card."""
-METRIC_DISTANCES = ("metric", "metric_gripper")
+METRIC_DISTANCES = ("metric", "metric_gripper", "scene")
 """Those that take the checkpoint's linear map; their unit is about a metre."""
 
 
@@ -33,6 +33,7 @@ class ModelCard:
         reach_energy: energy below which the goal counts as reached; None when nobody measured it.
         reach_tolerance_m: distance that ``reach_energy`` was calibrated for, metres.
         energy_per_meter: slope of the energy over the distance to the goal, near the goal; None when not measured.
+        scene_rows: rows of the checkpoint's linear map, its last ones, that follow small things in the picture.
         gripper_weight_m: metres that a full stroke of the gripper counts in the distance "metric", whose last row tells
             the closedness.
         planned_gripper_weight_m: the same in "metric_gripper", by which a planned gripper is planned: there it has to
@@ -55,6 +56,7 @@ class ModelCard:
     reach_energy: float | None = None
     reach_tolerance_m: float | None = None
     energy_per_meter: float | None = None
+    scene_rows: int = 0
     gripper_weight_m: float = 0.01
     planned_gripper_weight_m: float = 0.1
     surprise_energy: float | None = None

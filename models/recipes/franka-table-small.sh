@@ -18,4 +18,4 @@ $jepa train --data "$out/data/train" --validation "$out/data/val" --encoder-run 
   --first-predictor "$out/encoder" --latents plain --out "$out/predictor" \
   --checkpoint "$out/franka-table-small.safetensors" \
   --post.error change --post.clip-frames 5 --post.rollout-steps 4 --post.batch "${TRAIN_BATCH:-32}" \
-  --loop.learning-rate 0.0004 --loop.matrix-rate 0.006 --loop.precision bf16 --loop.steps "${TRAIN_STEPS:-1000}"
+  --scene.weight-m 0.5 --loop.learning-rate 0.0004 --loop.matrix-rate 0.006 --loop.precision bf16 --loop.steps "${TRAIN_STEPS:-1000}"
