@@ -44,7 +44,7 @@ def test_fingers_in_a_picture_of_a_grasp_close_though_they_stand_at_three_tenths
 
 def test_small_changes_are_noise() -> None:
     gripper = PlannedGripper(GripperConfig(close_change=0.15, open_change=0.18))
-    assert not any(think(gripper, 0.5, change) for change in (0.14, -0.17, 0.1, -0.1, 0.2))
+    assert not any(think(gripper, 0.5, change) for change in (0.14, -0.17, 0.1, -0.1, 0.14))
     assert gripper.command is None and gripper.settled
 
 
@@ -62,6 +62,12 @@ def test_what_is_held_is_not_dropped_for_one_plan() -> None:
     assert not think(gripper, 0.3, change=-0.3)
     assert think(gripper, 0.3, change=-0.3), "the second in a row"
     assert gripper.command == 0.0
+
+
+def test_one_plan_closes_and_does_not_wait_for_a_mean() -> None:
+    gripper = PlannedGripper(GripperConfig(plans=3, close_change=0.15))
+    assert not any(think(gripper, 0.0, change) for change in (-0.1, 0.0))
+    assert think(gripper, 0.0, change=0.2)
 
 
 def test_nothing_is_settled_by_one_plan_or_from_afar() -> None:
