@@ -9,8 +9,8 @@
 
 `published` follows the V-JEPA 2 paper (section 4.2): pick-and-place gets three pictures, of the object held, near its
 place and at its place, for 4, 10 and 4 steps; grasp and reach-with-object get one. The paper names no distances for its
-starts and no steps for a grasp; those here are ours. Its planner takes seconds, so that the arm has come to rest at every
-picture: here, too.
+starts and no steps for a grasp; those here are ours. Its planner takes seconds, so that the arm has come to rest at
+every picture: here, too.
 """
 
 from __future__ import annotations
