@@ -35,15 +35,15 @@ class GripperConfig:
         it that a change has to save beside leaving the fingers as they are.
     near: longest planned translation, m, with which the gripper moves: an arm that still has a way to go has no object
         between its fingers yet.
-    plans: so many of the last plans near the goal are averaged. Fingers let go of what they hold, and a goal counts as
-        reached, only after so many; they close when the last one asks for it.
+    plans: fingers let go of what they hold, and a goal counts as reached, only after so many plans near it, which are
+        averaged (up to three times as many); fingers close when the last one asks for it.
     rest_steps: the arm rests until the fingers have stopped, for two steps at least and this many at most.
     dwell_steps: steps between two changes of mind.
     """
 
     mode: GripperMode = "scheduled"
     close_change: float = 0.06
-    open_change: float = 0.1
+    open_change: float = 0.12
     least_gain: float = 0.15
     near: float = 0.03
     plans: int = 2
@@ -101,7 +101,7 @@ class PlannedGripper:
 
     def __init__(self, config: GripperConfig) -> None:
         self._config = config
-        self._changes: deque[float] = deque(maxlen=config.plans)
+        self._changes: deque[float] = deque(maxlen=_REMEMBERED * config.plans)
         self.reset()
 
     def reset(self) -> None:
@@ -170,7 +170,7 @@ class PlannedGripper:
         if length > _COUNTS * self._config.near:
             return False
         self._changes.append(change)
-        mean, certain = float(np.mean(self._changes)), len(self._changes) == self._config.plans
+        mean, certain = float(np.mean(self._changes)), len(self._changes) >= self._config.plans
         # Closing on nothing costs some steps, not closing costs the object: the last plan alone may ask for it.
         wanted = self._wanted(change) if change > self._config.close_change else self._wanted(mean)
         self._settled = wanted is None and certain
@@ -193,6 +193,8 @@ class PlannedGripper:
         return length < self._config.near and self._steps_since_change > self._config.dwell_steps
 
 
+# So many times `plans` are averaged: the longer an arm stays at a goal with what it holds, the less one plan counts.
+_REMEMBERED = 3
 # Plans count from this many times `near` on.
 _COUNTS = 2.0
 # Places of the fingers that a plan is weighed with.

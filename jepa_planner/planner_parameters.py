@@ -320,7 +320,7 @@ class GraspParameters:
     )
     plans: int = parameter(
         _GRIPPER.plans,
-        "So many of the last plans are averaged; after fewer, fingers let go of nothing, and no goal is reached",
+        "Plans near a goal before which fingers let go of nothing, and no goal is reached",
         minimum=1,
         maximum=100,
         live=True,
