@@ -31,8 +31,7 @@ class ModelCard:
         energy_per_meter: slope of the energy over the distance to the goal, near the goal; None when not measured.
         gripper_weight_m: metres that a full stroke of the gripper counts in the distance "metric", whose last row tells
             the closedness.
-        planned_gripper_weight_m: the same in "metric_gripper", by which a planned gripper is planned: there it has to
-            stand out from what the pose is uncertain by.
+        planned_gripper_weight_m: the same in "metric_gripper", in which it stands out from what the pose is uncertain by.
         surprise_energy: prediction error above which what came is called unexpected; None when not measured.
     """
 
@@ -59,11 +58,6 @@ class ModelCard:
     def model_id(self) -> str:
         """``name@version``, as latent messages carry it."""
         return f"{self.name}@{self.version}"
-
-    @property
-    def gripper_distance(self) -> Distance:
-        """The distance by which a planned gripper is planned."""
-        return "metric_gripper" if self.distance == "metric" else self.distance
 
     @property
     def preprocess(self) -> Preprocess:
