@@ -43,7 +43,7 @@ class GripperConfig:
 
     mode: GripperMode = "scheduled"
     close_change: float = 0.06
-    open_change: float = 0.12
+    open_change: float = 0.15
     least_gain: float = 0.15
     near: float = 0.03
     plans: int = 2

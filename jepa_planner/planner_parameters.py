@@ -195,7 +195,7 @@ class SolverParameters:
     )
     seed: int = parameter(0, "Seed of the search", minimum=0)
     distance: str = parameter(
-        "", "How energies compare latents; empty: the card's, for its way of moving the gripper",
+        "", "How energies compare latents; empty: the card's",
         choices=("", *get_args(Distance)),
     )  # fmt: skip
     sum_over_horizon: bool = parameter(False, "Sum energies over the horizon instead of taking the last step's")
@@ -332,11 +332,6 @@ class GraspParameters:
         _GRIPPER.dwell_steps, "Steps between two changes of mind", minimum=0, maximum=1000, live=True
     )
 
-    @property
-    def planned(self) -> bool:
-        """Whether the planner moves the gripper."""
-        return self.mode == "planned"
-
     def config(self) -> GripperConfig:
         """The library's configuration."""
         return GripperConfig(
@@ -405,10 +400,6 @@ class PlannerParameters:
             give_up_seconds=self.goal.give_up_seconds,
             dry_run=self.dry_run,
         )
-
-    def distance(self, card: ModelCard) -> str:
-        """By which distance the predictor is asked for energies."""
-        return self.solver.distance or (card.gripper_distance if self.grasp.planned else "")
 
     def mpc_config(self, card: ModelCard) -> MpcConfig:
         """How one action is planned with the model of ``card``."""

@@ -31,7 +31,7 @@ class ModelCard:
         energy_per_meter: slope of the energy over the distance to the goal, near the goal; None when not measured.
         gripper_weight_m: metres that a full stroke of the gripper counts in the distance "metric", whose last row tells
             the closedness.
-        planned_gripper_weight_m: the same in "metric_gripper", in which it stands out from what the pose is uncertain by.
+        planned_gripper_weight_m: the same in "metric_gripper", where it stands out from what the pose is uncertain by.
         surprise_energy: prediction error above which what came is called unexpected; None when not measured.
     """
 
