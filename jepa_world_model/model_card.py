@@ -36,8 +36,7 @@ class ModelCard:
         scene_rows: rows of the checkpoint's linear map, its last ones, that follow small things in the picture.
         gripper_weight_m: metres that a full stroke of the gripper counts in the distance "metric", whose last row tells
             the closedness.
-        planned_gripper_weight_m: the same in "metric_gripper", by which a planned gripper is planned: there it has to
-            stand out from what the pose is uncertain by.
+        planned_gripper_weight_m: the same in "metric_gripper", where it stands out from what the pose is uncertain by.
         surprise_energy: prediction error above which what came is called unexpected; None when not measured.
     """
 
@@ -89,11 +88,6 @@ class ModelCard:
             energy_per_meter=None,
             surprise_energy=None,
         )
-
-    @property
-    def gripper_distance(self) -> Distance:
-        """The distance by which a planned gripper is planned."""
-        return "metric_gripper" if self.distance == "metric" else self.distance
 
     @property
     def preprocess(self) -> Preprocess:
