@@ -26,8 +26,8 @@ class GripperConfig:
 
     Fingers that hold a cup stand at 0.3: the closedness that a picture of a grasp asks for commands neither "open" nor
     "closed". What tells is the change: the fingers in the goal picture are further closed, or further open, than now.
-    They then close or open whole. As latents tell it with noise, the mean over the last plans counts, too. The defaults
-    are for latents that tell less than the truth of a change; a model that tells it well can do with twice as much.
+    They then close or open whole. The defaults are for latents that tell the closedness to a few hundredths, as the
+    shipped model's do; where they tell it with more noise, the mean over several plans helps.
 
     mode: "planned", or "scheduled" for goals that bring commands along; one that brings none leaves the gripper.
     close_change, open_change: changes of the closedness, beyond which it closes or opens.
@@ -42,11 +42,11 @@ class GripperConfig:
     """
 
     mode: GripperMode = "scheduled"
-    close_change: float = 0.06
-    open_change: float = 0.15
+    close_change: float = 0.08
+    open_change: float = 0.1
     least_gain: float = 0.15
-    near: float = 0.03
-    plans: int = 2
+    near: float = 0.02
+    plans: int = 1
     rest_steps: int = 3
     dwell_steps: int = 2
 

@@ -268,6 +268,7 @@ def write_checkpoint(
         energy_per_meter=scale.energy_per_meter,
         surprise_energy=scale.surprise_energy,
         gripper_weight_m=config.metric.gripper_weight,
+        scene_rows=0 if metric is None else metric.scene_rows,
     )
     weights = None if metric is None else metric.weights
     save_world_model(config.checkpoint, encoder, predictor, card, origin, statistics.mean, statistics.std, weights)

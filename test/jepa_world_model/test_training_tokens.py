@@ -20,6 +20,7 @@ from jepa_world_model.training.post_train import PostTrainConfig
 from jepa_world_model.training.predictions import Prediction, predict_clip, shares_of_change
 from jepa_world_model.training.predictor_run import PredictorShape, load_run_predictor
 from jepa_world_model.training.pretrain import PretrainConfig, pretrain
+from jepa_world_model.training.scene_rows import SceneConfig
 from jepa_world_model.training.train import TrainConfig, train
 from jepa_world_model.world_model import WorldModel
 
@@ -135,6 +136,7 @@ def test_encoder_and_predictor_learn_together_and_go_on_to_a_checkpoint(tmp_path
         checkpoint=tmp_path / "tiny.safetensors",
         latents="plain",
         post=PostTrainConfig(batch=4, max_stride=2, error="change"),
+        scene=SceneConfig(weight_m=0.5, colors=6, most_share=1.0),
         loop=LoopConfig(steps=2, warmup_steps=1, learning_rate=1e-9, matrix_rate=1e-9),
     )
     model = WorldModel.load(train(config))
@@ -143,6 +145,10 @@ def test_encoder_and_predictor_learn_together_and_go_on_to_a_checkpoint(tmp_path
         torch.testing.assert_close(model.predictor.state_dict()[name], value, rtol=1e-3, atol=1e-5)
     latents = model.encode(make_episodes(3).images[0])
     assert model.energy(latents[:1], np.zeros((1, 7)), np.zeros((5, 2, 7)), latents[1]).shape == (5,)
+    robot, scene = model.metric_of("metric"), model.metric_of("scene")
+    assert robot is not None and scene is not None
+    assert len(robot) == 10, "the robot's rows, whatever else is followed"
+    assert len(scene) == 10 + model.card.scene_rows > 10
 
 
 def test_labels_are_never_read_in_training(tmp_path: Path) -> None:
