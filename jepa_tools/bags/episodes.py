@@ -18,6 +18,12 @@ from jepa_tools.bags.settings import BagSettings
 from jepa_tools.bags.topics import BagTopics, choose_topics
 from jepa_world_model.poses import difference
 
+READER_VERSION = 2
+"""To be raised when the same bag becomes other episodes, so that what was made of them before is not gone on with.
+
+1 refused a whole bag for one bad picture, and closed every gripper by its smaller positions.
+"""
+
 Array = NDArray[np.float64]
 Stamps = NDArray[np.int64]
 
