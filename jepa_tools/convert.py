@@ -44,11 +44,11 @@ class ConvertRequest:
         camera: of datasets: name of the camera, where there are several.
         state_columns: of datasets: columns, or parts of them such as observation.state[0:6], that hold x, y, z, then
             the rotation, then the gripper, where names in observation.state do not tell.
-        rotation: of datasets: how the rotation is told; "auto" goes by the names, and takes three numbers without names
-            for roll, pitch, yaw (extrinsic xyz) in rad.
+        rotation: of datasets: how the rotation is told; "auto" goes by names and units, and takes three numbers without
+            names for roll, pitch, yaw (extrinsic xyz), in rad unless their unit says otherwise.
         gripper: of datasets: values of the open and of the closed gripper, such as 0.08 0 for a width in m, or 0 100;
             without it names tell, and with --state-columns it is 0 1.
-        length_unit: of datasets: of x, y and z.
+        length_unit: of datasets: of x, y and z; "auto" goes by names and units, and is m where they do not tell.
         image_size: of episodes: side of the square pictures, pixels.
         bag_per_episode: of a dataset that becomes bags: a folder with one for each episode.
     """
@@ -66,7 +66,7 @@ class ConvertRequest:
     state_columns: tuple[str, ...] = ()
     rotation: RotationKind = "auto"
     gripper: tuple[float, float] | None = None
-    length_unit: LengthUnit = "m"
+    length_unit: LengthUnit = "auto"
     image_size: int = 256
     bag_per_episode: bool = False
 

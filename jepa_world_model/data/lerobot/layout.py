@@ -40,11 +40,13 @@ class Feature:
         dtype: numpy's name of the type, such as "float32".
         shape: of one row; () and (1,) are one number.
         names: of the entries of a row, if they have any.
+        units: of the entries, as somebody wrote them; empty where nothing tells.
     """
 
     dtype: str
     shape: tuple[int, ...]
     names: tuple[str, ...] | None = None
+    units: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The entry in info.json."""

@@ -257,8 +257,18 @@ def _feature(entry: Mapping[str, Any]) -> Feature:
     dtype = "object" if entry["dtype"] in ("string", "language") else entry["dtype"]
     shape = tuple(entry["shape"])
     names = flat_names(entry.get("names"))
+    size = int(np.prod(shape))
     # One name for a row of several numbers, such as "state" or "motors", tells none of them.
-    return Feature(dtype, shape, names if len(names) == int(np.prod(shape)) else None)
+    return Feature(dtype, shape, names if len(names) == size else None, _units(entry, names, size))
+
+
+def _units(entry: Mapping[str, Any], names: Sequence[str], size: int) -> tuple[str, ...]:
+    """The unit of each number: its own, the one of all, or all that are told, of which its meaning chooses one."""
+    told = entry.get("units", entry.get("unit"))
+    if isinstance(told, Mapping) and set(told) & set(names):
+        return tuple(str(told.get(name) or "") for name in names)
+    units = flat_names(told)
+    return units if len(units) == size else (" ".join(units),) * size if units else ()
 
 
 def flat_names(names: Any) -> tuple[str, ...]:
