@@ -165,7 +165,9 @@ def state_columns(dataset: LeRobotDataset, reading: StateReading | None = None) 
             " `jepa convert DATASET TARGET --to episodes`"
         )
     description = GripperDescription((), *map(float, ends))
-    return StateColumns(dataset, entries, kind, description, _metres(dataset, entries[:3], reading), frozenset(asserted))
+    return StateColumns(
+        dataset, entries, kind, description, _metres(dataset, entries[:3], reading), frozenset(asserted)
+    )
 
 
 def _metres(dataset: LeRobotDataset, entries: Sequence[Entry], reading: StateReading) -> float:

@@ -267,6 +267,10 @@ def test_without_any_finite_finger_the_gripper_counts_as_open(tmp_path):
             lambda message: replace(message, position=np.append([np.nan], message.position[1:])),
             "the position of panda_joint1 is not finite",
         ),
+        (
+            lambda message: replace(message, name=[*message.name[:-1], message.name[0]]),
+            "panda_joint1 more than once",
+        ),
     ],
 )
 def test_the_reason_why_no_joint_state_could_be_used_is_told(tmp_path, change, reason):
