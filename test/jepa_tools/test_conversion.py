@@ -243,7 +243,8 @@ def test_gaps_in_pictures_and_rows_end_episodes(tmp_path, capsys):
     for version in ("v2.1", "v3.0"):
         source = foreign(tmp_path / version, video=video, version=version)
         assert run(source, tmp_path / f"{version}-episodes", *EPISODES) == 0
-        assert "2 gaps in rows or pictures" in capsys.readouterr().out
+        report = capsys.readouterr().out
+        assert "2 gaps in rows or pictures" in report and "4 rows left out: no picture" in report
         assert numbers(tmp_path / f"{version}-episodes") == [[0, 1, 2, 3], [6, 7, 8, 9]] * 2
     late = foreign(
         tmp_path / "rows",
@@ -253,6 +254,15 @@ def test_gaps_in_pictures_and_rows_end_episodes(tmp_path, capsys):
     )
     assert run(late, tmp_path / "rows-episodes", *EPISODES) == 0
     assert numbers(tmp_path / "rows-episodes") == [[0, 1, 2, 3], [7, 8, 9, 10]]
+
+
+def test_rows_before_the_first_picture_are_told(tmp_path, capsys):
+    source = foreign(
+        tmp_path / "data", video=lambda length: (list(range(length)), [(i + 3) / 4 for i in range(length)])
+    )
+    assert run(source, tmp_path / "episodes", *EPISODES) == 0
+    assert "6 rows left out: no picture at their time" in capsys.readouterr().out
+    assert numbers(tmp_path / "episodes") == [list(range(7))] * 2
 
 
 def test_every_nth_row_is_kept_by_time(tmp_path):

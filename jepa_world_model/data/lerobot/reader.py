@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_world_model.data.lerobot import layout, table
-from jepa_world_model.data.lerobot.layout import Episode, Feature, LeRobotError
+from jepa_world_model.data.lerobot.layout import Episode, Feature, LeRobotError, unreadable
 from jepa_world_model.data.lerobot.timing import NO_PICTURE, Span, Times, match_pictures
 from jepa_world_model.data.lerobot.video import VideoIndex, index_video, read_pictures
 
@@ -241,8 +241,10 @@ def _read_information(folder: Path) -> dict[str, Any]:
     path = folder / layout.INFO_PATH
     try:
         information = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except FileNotFoundError as error:
         raise LeRobotError(f"{folder}: expected a finished dataset with {layout.INFO_PATH}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise unreadable(path, "the description of a finished dataset", error) from error
     missing = [name for name in ("codebase_version", "fps", "features", "data_path") if name not in information]
     if missing:
         raise LeRobotError(f"{path}: lacks {', '.join(missing)}")
@@ -330,10 +332,10 @@ def _formatted(pattern: str, row: Mapping[str, Any], place: str, camera: str = "
 def _records_v2(folder: Path, information: Mapping[str, Any], cameras: Sequence[str]) -> Iterator[EpisodeRecord]:
     path = folder / "meta/episodes.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise LeRobotError(f"{folder}: expected a list of episodes in {path.name}: {error}") from error
-    for row in map(json.loads, filter(None, lines)):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise unreadable(path, "a list of episodes", error) from error
+    for row in rows:
         place = {
             "episode_index": row["episode_index"],
             "episode_chunk": row["episode_index"] // int(information.get("chunks_size", layout.FILES_PER_CHUNK)),
