@@ -19,6 +19,14 @@ from jepa_world_model.poses import difference
 Array = NDArray[np.float64]
 Stamps = NDArray[np.int64]
 
+_SLACK = 0.1
+"""By which arm joints may lie beyond the description's limits without a word, rad: those of similar arms differ."""
+
+_IMPOSSIBLE = np.pi
+"""Where many lie further beyond than this, rad, they are no angles of this arm in rad."""
+
+_MANY = 0.01
+
 
 class RobotStates:
     """Tells the robot's state at any moment of a bag. Not thread-safe.
@@ -32,8 +40,10 @@ class RobotStates:
         self._path, self._index, self._settings = path, index, settings
         self.urdf = Path(settings.urdf).read_text(encoding="utf-8") if settings.urdf else index.urdf
         self._kinematics: Kinematics | None = None
+        self._doubt = ""
         if len(index.arm) and self.urdf:
             self._kinematics = self._robot()
+            self._doubt = self._check_arm(self._kinematics)
         elif not len(index.poses):
             raise BagError(self._what_is_missing())
 
@@ -51,7 +61,30 @@ class RobotStates:
                 f"{self._path}: {error}; base_link, tip_link and arm_joints of the settings must fit the URDF"
             ) from error
 
-    def why_gripper_is_doubtful(self) -> str:
+    def _check_arm(self, kinematics: Kinematics) -> str:
+        """What speaks against the joint positions, empty when nothing does; raises BagError when they cannot be."""
+        limits, positions = kinematics.limits(), self._index.arm.values
+        # A joint that turns without end has a range of one turn, and its driver may count turns.
+        bounded = ~np.isclose(limits.upper - limits.lower, 2 * np.pi)
+        excess = np.maximum(limits.lower - positions, positions - limits.upper) * bounded
+        beyond = excess.max(axis=1)
+        if beyond.max() <= _SLACK:
+            return ""
+        joint = int(excess.max(axis=0).argmax())
+        told = (
+            f"{np.count_nonzero(beyond > _SLACK)} of {len(beyond)} joint states lie beyond the URDF's limits: "
+            f"{self._settings.arm_joints[joint]} reaches from {positions[:, joint].min():.4g} to "
+            f"{positions[:, joint].max():.4g}, expected {limits.lower[joint]:.4g} to {limits.upper[joint]:.4g} rad"
+        )
+        if np.mean(beyond > _IMPOSSIBLE) > _MANY:
+            raise BagError(f"{self._path}: {told}; are they degrees, or is the URDF another robot's?")
+        return told
+
+    def doubts(self) -> list[str]:
+        """What speaks against how arm and gripper were read."""
+        return [doubt for doubt in (self._doubt, self._why_gripper_is_doubtful()) if doubt]
+
+    def _why_gripper_is_doubtful(self) -> str:
         """What speaks against the description of the gripper; empty when nothing does."""
         positions, gripper = self._index.fingers.values, self._settings.gripper()
         beyond = np.count_nonzero(gripper.excess(positions) > PLAY)
