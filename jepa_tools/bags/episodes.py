@@ -209,7 +209,7 @@ class _EpisodeMaker:
             yield f"{self._short} frames left out: alone between gaps"
         if self._settings.finger_joints and not len(self._index.fingers):
             yield "no finger's position was recorded: the gripper counts as open"
-        yield from self._states.doubts()
+        yield from self._states.doubts
         if self._settings.actions == "commands" and not len(self._index.commands):
             yield "no arm command was recorded: all commanded actions are zero"
         yield from self._index.notes

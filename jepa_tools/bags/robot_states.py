@@ -26,6 +26,7 @@ _IMPOSSIBLE = np.pi
 """Where many lie further beyond than this, rad, they are no angles of this arm in rad."""
 
 _MANY = 0.01
+"""Share of the joint states: single ones may be disturbed."""
 
 
 class RobotStates:
@@ -33,19 +34,21 @@ class RobotStates:
 
     Attributes:
         urdf: the robot's description; empty if the bag was read by recorded poses.
+        doubts: what speaks against how arm and gripper were read, for people.
     """
 
     def __init__(self, path: Path, index: BagIndex, settings: BagSettings) -> None:
-        """Raises BagError when the bag tells no state, or when its URDF does not fit the settings."""
+        """Raises BagError when the bag tells no state or an impossible one, or its URDF does not fit the settings."""
         self._path, self._index, self._settings = path, index, settings
         self.urdf = Path(settings.urdf).read_text(encoding="utf-8") if settings.urdf else index.urdf
         self._kinematics: Kinematics | None = None
-        self._doubt = ""
+        arm_doubt = ""
         if len(index.arm) and self.urdf:
             self._kinematics = self._robot()
-            self._doubt = self._check_arm(self._kinematics)
+            arm_doubt = self._check_arm(self._kinematics)
         elif not len(index.poses):
             raise BagError(self._what_is_missing())
+        self.doubts = tuple(filter(None, (arm_doubt, self._check_gripper())))
 
     @property
     def has_joints(self) -> bool:
@@ -80,21 +83,21 @@ class RobotStates:
             raise BagError(f"{self._path}: {told}; are they degrees, or is the URDF another robot's?")
         return told
 
-    def doubts(self) -> list[str]:
-        """What speaks against how arm and gripper were read."""
-        return [doubt for doubt in (self._doubt, self._why_gripper_is_doubtful()) if doubt]
-
-    def _why_gripper_is_doubtful(self) -> str:
-        """What speaks against the description of the gripper; empty when nothing does."""
+    def _check_gripper(self) -> str:
+        """What speaks against the description of the gripper, as `_check_arm` does."""
         positions, gripper = self._index.fingers.values, self._settings.gripper()
         beyond = np.count_nonzero(gripper.excess(positions) > PLAY)
         if not beyond:
             return ""
-        return (
+        told = (
             f"{beyond} of {len(positions)} finger positions lie beyond the gripper's ends, {gripper.open:g} (open) and "
-            f"{gripper.closed:g} (closed): they reach from {positions.min():.4g} to {positions.max():.4g}; check "
-            "finger_open and finger_closed in the settings"
+            f"{gripper.closed:g} (closed): they reach from {positions.min():.4g} to {positions.max():.4g}"
         )
+        if beyond > _MANY * len(positions):
+            raise BagError(
+                f"{self._path}: {told}; say finger_open and finger_closed in the settings, or leave finger_joints empty"
+            )
+        return told
 
     def _what_is_missing(self) -> str:
         joints = ", ".join(self._settings.arm_joints)
