@@ -159,8 +159,9 @@ def state_columns(dataset: LeRobotDataset, reading: StateReading | None = None) 
     ends = reading.gripper or entries[-1].meaning.ends or ((0.0, 1.0) if reading.columns else None)
     if ends is None:
         low, high = _range(dataset, entries[-1])
+        told = "its name and unit do" if entries[-1].unit else "its name does"
         raise LeRobotError(
-            f"{dataset.folder}: {entries[-1]} lies between {low:.4g} and {high:.4g}, and its name does not tell which"
+            f"{dataset.folder}: {entries[-1]} lies between {low:.4g} and {high:.4g}, and {told} not tell which"
             " end is open: say --gripper OPEN CLOSED, the values of the open and of the closed gripper, to"
             " `jepa convert DATASET TARGET --to episodes`"
         )
