@@ -66,13 +66,15 @@ class JointHistory:
         A time before the newest means that the clock was set back, and a jump that no arm makes that a simulator has
         put it elsewhere: what was known is forgotten.
         Returns what of it could not be used although the rest was; empty when everything was.
-        Raises JointStateRefusedError for a message of another length than it says, for a part of the arm, and for
-        positions of the arm that are not finite; the fingers of such an arm count.
+        Raises JointStateRefusedError for a message of another length than it says, for a joint that comes twice in it,
+        for a part of the arm, and for positions of the arm that are not finite; the fingers of such an arm count.
         """
         has_arm = self._has_arm(names)
         if not has_arm and not set(self._gripper.joints) & set(names):
             self._others = tuple(names)
             return ""
+        if twice := [name for name in (*self._arm_joints, *self._gripper.joints) if names.count(name) > 1]:
+            raise JointStateRefusedError(f"joint_states: {', '.join(twice)} more than once in a message")
         values = _column(names, positions, "position")
         left_out = self._take_fingers(time, values)
         if has_arm:

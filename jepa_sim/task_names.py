@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-REACH = "reach"
-TASK_NAMES = (
-    REACH,
+from typing import Final, Literal, get_args
+
+TaskName = Literal[
+    "reach",
     "grasp_cup",
     "grasp_box",
     "reach_with_object_cup",
     "reach_with_object_box",
     "pick_place_cup",
     "pick_place_box",
-)
+]
+TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
+REACH: Final = "reach"
 
 
 def check_task(task: str) -> None:

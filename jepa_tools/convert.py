@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,8 @@ Kind = Literal["auto", "checkpoint", "lerobot", "bag", "episodes"]
 class ConvertRequest:
     """Converts official checkpoints to this package's, bags to LeRobot datasets and back, and other datasets to ours.
 
-    Nothing is overwritten, and what fails leaves nothing. A conversion to a dataset that was interrupted stays in a
+    Nothing is overwritten, and what fails leaves nothing. Of several bags those that cannot be used are left out and
+    named, and the exit code is 1. A conversion to a dataset that was interrupted stays in a
     hidden folder beside the target and goes on when it is asked for again with the same sources and options; with
     others it begins anew.
 
@@ -42,11 +44,11 @@ class ConvertRequest:
         camera: of datasets: name of the camera, where there are several.
         state_columns: of datasets: columns, or parts of them such as observation.state[0:6], that hold x, y, z, then
             the rotation, then the gripper, where names in observation.state do not tell.
-        rotation: of datasets: how the rotation is told; "auto" goes by the names, and takes three numbers without names
-            for roll, pitch, yaw (extrinsic xyz) in rad.
+        rotation: of datasets: how the rotation is told; "auto" goes by names and units, and takes three numbers without
+            names for roll, pitch, yaw (extrinsic xyz), in rad unless their unit says otherwise.
         gripper: of datasets: values of the open and of the closed gripper, such as 0.08 0 for a width in m, or 0 100;
             without it names tell, and with --state-columns it is 0 1.
-        length_unit: of datasets: of x, y and z.
+        length_unit: of datasets: of x, y and z; "auto" goes by names and units, and is m where they do not tell.
         image_size: of episodes: side of the square pictures, pixels.
         bag_per_episode: of a dataset that becomes bags: a folder with one for each episode.
     """
@@ -64,7 +66,7 @@ class ConvertRequest:
     state_columns: tuple[str, ...] = ()
     rotation: RotationKind = "auto"
     gripper: tuple[float, float] | None = None
-    length_unit: LengthUnit = "m"
+    length_unit: LengthUnit = "auto"
     image_size: int = 256
     bag_per_episode: bool = False
 
@@ -88,8 +90,8 @@ class ConvertRequest:
         return self.paths[-1]
 
 
-def convert(config: ConvertRequest) -> None:
-    """Converts, and prints what was written and what was left out.
+def convert(config: ConvertRequest) -> int:
+    """Converts, and prints what was written and what was left out; the exit code is 0 when no bag was.
 
     Raises:
         ValueError: the source cannot be converted; the message says why.
@@ -97,8 +99,7 @@ def convert(config: ConvertRequest) -> None:
     """
     kind = _kind(config)
     if kind == "lerobot":
-        _from_bags(config)
-        return
+        return _from_bags(config)
     if len(config.sources) != 1:
         raise ValueError(f"expected one source and a target, got {len(config.sources)} sources")
     source = config.sources[0]
@@ -108,6 +109,7 @@ def convert(config: ConvertRequest) -> None:
         _to_episodes(source, config)
     else:
         print(convert_checkpoint(ConvertConfig(source, config.target, config.model, config.config, config.dtype)))
+    return 0
 
 
 def _kind(config: ConvertRequest) -> Kind:
@@ -143,15 +145,20 @@ def _is_checkpoint(source: Path) -> bool:
         return file.read(2) in (b"PK", b"\x80\x02")
 
 
-def _from_bags(config: ConvertRequest) -> None:
+def _from_bags(config: ConvertRequest) -> int:
+    """The exit code: 1 when a bag could not be used."""
     # The libraries for bags and videos are not needed for checkpoints.
     from jepa_tools.bags import find_bags, load_settings
     from jepa_tools.conversion.bag_to_dataset import BagConversion, convert_bags
     from jepa_tools.conversion.validation import validate_dataset
 
     conversion = BagConversion(config.rate_hz, config.storage, config.task)
-    convert_bags(find_bags(config.sources), config.target, load_settings(config.settings), conversion)
+    bags = find_bags(config.sources)
+    unusable = convert_bags(bags, config.target, load_settings(config.settings), conversion)
     print(validate_dataset(config.target))
+    for error in unusable:
+        print(f"left out: {error}", file=sys.stderr)
+    return int(bool(unusable))
 
 
 def _to_bag(source: Path, config: ConvertRequest) -> None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from jepa_planner.solvers.factory import SolverName
 from jepa_sim.environment import TableEnvironment
-from jepa_sim.task_names import REACH, TASK_NAMES, check_task
+from jepa_sim.task_names import REACH, TASK_NAMES, TaskName, check_task
 from jepa_sim.tasks import StepChanges, TaskConfig, make_task
 from jepa_tools.controllers import ControlConfig, Controller, Expert, HoldStill, ModelController, RandomActions
 from jepa_tools.evaluation import EpisodeResult, prepare_episode, run_episode
@@ -41,7 +41,7 @@ class SimEvalConfig:
     """Measures how often the simulated arm does its task, beside baselines on the same scenes.
 
     Attributes:
-        task: One of the tasks of jepa_sim/tasks.py.
+        task: What the arm is to do; docs/evaluation.md says when it is done.
         protocol: How much help the planner gets. assisted: up to eight sub-goal pictures and the gripper's schedule
             from the scripted expert. published: three pictures for pick-and-place with 4, 10 and 4 steps, one for grasp
             and for reach with object; the gripper is planned; a hand that is to grasp starts 7 to 11 cm above its grasp
@@ -69,7 +69,7 @@ class SimEvalConfig:
         control: Planning in detail (not with --ros, where config/sim.yaml says it).
     """
 
-    task: str = REACH
+    task: TaskName = REACH
     protocol: ProtocolName = "assisted"
     all: bool = False
     episodes: int = 50

@@ -18,7 +18,7 @@ from jepa_tools.bag_eval.planning import PlanComparison, episode_solver, plan_ep
 from jepa_tools.bag_eval.prediction import EpisodeErrors, predict_episode, summarize_prediction
 from jepa_tools.bag_eval.results import FORMAT, BagResult, EpisodeResult, Moment, numbers
 from jepa_tools.bag_eval.stopwatch import Stopwatch
-from jepa_tools.bags import BagSettings, RecordedBag, read_bag
+from jepa_tools.bags import READER_VERSION, BagSettings, RecordedBag, read_bag
 from jepa_world_model.world_model import WorldModel
 
 STRIP_PICTURES = 10
@@ -62,7 +62,7 @@ def inputs_hash(bag: str, model: str, config: EvaluationConfig, settings: BagSet
         arithmetic: device, type and threads.
     """
     urdf = Path(settings.urdf).read_text(encoding="utf-8") if settings.urdf else ""
-    inputs = [FORMAT, bag, model, asdict(config), asdict(settings), urdf, arithmetic]
+    inputs = [FORMAT, READER_VERSION, bag, model, asdict(config), asdict(settings), urdf, arithmetic]
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 

@@ -214,7 +214,11 @@ def _files(path: Path, metadata: BagMetadata) -> list[Path]:
     """The files of a bag: those that its metadata names, or those that are there."""
     files = [_named_file(path, name) for name in metadata.files] or ([path] if path.is_file() else _storage_files(path))
     if absent := [file.name for file in files if not file.exists()]:
-        raise BagError(f"{path}: {METADATA} names {', '.join(absent)}, which is not there: copy the whole folder")
+        others = [file.name for file in _storage_files(path) if file not in files]
+        instead = f"; {', '.join(others)} is: name that file itself if it was renamed" if others else ""
+        raise BagError(
+            f"{path}: {METADATA} names {', '.join(absent)}, which is not there: copy the whole folder{instead}"
+        )
     if not files:
         raise BagError(f"{path}: expected .mcap or .db3 files, found none")
     if empty := [file.name for file in files if not file.stat().st_size]:

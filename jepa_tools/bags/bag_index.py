@@ -148,6 +148,10 @@ class _Indexer:
         if len(message.name) != len(message.position):
             self._refuse(topic, f"{len(message.name)} names, {len(message.position)} positions")
             return
+        needed = (*self._settings.arm_joints, *self._settings.finger_joints)
+        if twice := [name for name in needed if message.name.count(name) > 1]:
+            self._refuse(topic, f"{', '.join(twice)} more than once")
+            return
         positions = dict(zip(message.name, message.position, strict=True))
         arm = self._finite(topic, positions, self._settings.arm_joints)
         if len(arm) == len(self._settings.arm_joints):

@@ -18,6 +18,12 @@ from jepa_tools.bags.settings import BagSettings
 from jepa_tools.bags.topics import BagTopics, choose_topics
 from jepa_world_model.poses import difference
 
+READER_VERSION = 2
+"""To be raised when the same bag becomes other episodes, so that what was made of them before is not gone on with.
+
+1 refused a whole bag for one bad picture, and closed every gripper by its smaller positions.
+"""
+
 Array = NDArray[np.float64]
 Stamps = NDArray[np.int64]
 
@@ -203,8 +209,7 @@ class _EpisodeMaker:
             yield f"{self._short} frames left out: alone between gaps"
         if self._settings.finger_joints and not len(self._index.fingers):
             yield "no finger's position was recorded: the gripper counts as open"
-        if doubt := self._states.why_gripper_is_doubtful():
-            yield doubt
+        yield from self._states.doubts
         if self._settings.actions == "commands" and not len(self._index.commands):
             yield "no arm command was recorded: all commanded actions are zero"
         yield from self._index.notes

@@ -19,23 +19,36 @@ from jepa_world_model.poses import difference
 Array = NDArray[np.float64]
 Stamps = NDArray[np.int64]
 
+_SLACK = 0.1
+"""By which arm joints may lie beyond the description's limits without a word, rad: those of similar arms differ."""
+
+_IMPOSSIBLE = np.pi
+"""Where many lie further beyond than this, rad, they are no angles of this arm in rad."""
+
+_MANY = 0.01
+"""Share of the joint states: single ones may be disturbed."""
+
 
 class RobotStates:
     """Tells the robot's state at any moment of a bag. Not thread-safe.
 
     Attributes:
         urdf: the robot's description; empty if the bag was read by recorded poses.
+        doubts: what speaks against how arm and gripper were read, for people.
     """
 
     def __init__(self, path: Path, index: BagIndex, settings: BagSettings) -> None:
-        """Raises BagError when the bag tells no state, or when its URDF does not fit the settings."""
+        """Raises BagError when the bag tells no state or an impossible one, or its URDF does not fit the settings."""
         self._path, self._index, self._settings = path, index, settings
         self.urdf = Path(settings.urdf).read_text(encoding="utf-8") if settings.urdf else index.urdf
         self._kinematics: Kinematics | None = None
+        arm_doubt = ""
         if len(index.arm) and self.urdf:
             self._kinematics = self._robot()
+            arm_doubt = self._check_arm(self._kinematics)
         elif not len(index.poses):
             raise BagError(self._what_is_missing())
+        self.doubts = tuple(filter(None, (arm_doubt, self._check_gripper())))
 
     @property
     def has_joints(self) -> bool:
@@ -51,17 +64,40 @@ class RobotStates:
                 f"{self._path}: {error}; base_link, tip_link and arm_joints of the settings must fit the URDF"
             ) from error
 
-    def why_gripper_is_doubtful(self) -> str:
-        """What speaks against the description of the gripper; empty when nothing does."""
+    def _check_arm(self, kinematics: Kinematics) -> str:
+        """What speaks against the joint positions, empty when nothing does; raises BagError when they cannot be."""
+        limits, positions = kinematics.limits(), self._index.arm.values
+        # A joint that turns without end has a range of one turn, and its driver may count turns.
+        bounded = ~np.isclose(limits.upper - limits.lower, 2 * np.pi)
+        excess = np.maximum(limits.lower - positions, positions - limits.upper) * bounded
+        beyond = excess.max(axis=1)
+        if beyond.max() <= _SLACK:
+            return ""
+        joint = int(excess.max(axis=0).argmax())
+        told = (
+            f"{np.count_nonzero(beyond > _SLACK)} of {len(beyond)} joint states lie beyond the URDF's limits: "
+            f"{self._settings.arm_joints[joint]} reaches from {positions[:, joint].min():.4g} to "
+            f"{positions[:, joint].max():.4g}, expected {limits.lower[joint]:.4g} to {limits.upper[joint]:.4g} rad"
+        )
+        if np.mean(beyond > _IMPOSSIBLE) > _MANY:
+            raise BagError(f"{self._path}: {told}; are they degrees, or is the URDF another robot's?")
+        return told
+
+    def _check_gripper(self) -> str:
+        """What speaks against the description of the gripper, as `_check_arm` does."""
         positions, gripper = self._index.fingers.values, self._settings.gripper()
         beyond = np.count_nonzero(gripper.excess(positions) > PLAY)
         if not beyond:
             return ""
-        return (
+        told = (
             f"{beyond} of {len(positions)} finger positions lie beyond the gripper's ends, {gripper.open:g} (open) and "
-            f"{gripper.closed:g} (closed): they reach from {positions.min():.4g} to {positions.max():.4g}; check "
-            "finger_open and finger_closed in the settings"
+            f"{gripper.closed:g} (closed): they reach from {positions.min():.4g} to {positions.max():.4g}"
         )
+        if beyond > _MANY * len(positions):
+            raise BagError(
+                f"{self._path}: {told}; say finger_open and finger_closed in the settings, or leave finger_joints empty"
+            )
+        return told
 
     def _what_is_missing(self) -> str:
         joints = ", ".join(self._settings.arm_joints)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from jepa_common.file_identity import files_below
-from jepa_tools.bags import BagEpisode, BagError, BagSettings, RecordedBag, read_bag
+from jepa_tools.bags import READER_VERSION, BagEpisode, BagError, BagSettings, RecordedBag, read_bag
 from jepa_tools.bags.bag_file import bag_hash
 from jepa_tools.conversion.columns import (
     IMAGES,
@@ -46,18 +46,25 @@ class BagConversion:
     robot_type: str = "panda"
 
 
-def convert_bags(sources: Sequence[Path], target: Path, settings: BagSettings, conversion: BagConversion) -> None:
+def convert_bags(
+    sources: Sequence[Path], target: Path, settings: BagSettings, conversion: BagConversion
+) -> tuple[BagError, ...]:
     """Writes the episodes of all bags, in order; an interrupted conversion goes on where it was.
 
+    Returns:
+        Why bags were left out, each of which cannot be used at all.
+
     Raises:
-        BagError: a bag cannot be used, or the bags differ in size of pictures or in joints.
+        BagError: no bag can be used, or the bags differ in size of pictures or in joints.
         SourceChangedError: a bag was changed meanwhile.
         FileExistsError: `target` exists.
         LeRobotError: the rate is no whole number.
     """
     files = [SourceFiles(source, files_below(source)) for source in sources]
-    contents = [bag_hash(source) for source in sources]
-    bags = [read_bag(source, settings, conversion.rate_hz) for source in sources]
+    bags, unusable = _usable_bags(sources, settings, conversion.rate_hz)
+    if not bags:
+        raise BagError("\n".join(map(str, unusable)))
+    contents = [bag_hash(bag.path) for bag in bags]
     for bag in bags:
         for note in bag.notes:
             tqdm.write(f"{bag.path.name}: {note}")
@@ -74,9 +81,23 @@ def convert_bags(sources: Sequence[Path], target: Path, settings: BagSettings, c
 
     # What is in the robot's file counts, and which files these are; the bags' names are part of the description.
     urdf = Path(settings.urdf).read_text(encoding="utf-8") if settings.urdf else ""
-    identity = repr((contents, [item.identity for item in files], settings, urdf, conversion))
+    identity = repr((READER_VERSION, contents, [item.identity for item in files], settings, urdf, conversion))
     with bar:
         write_dataset(target, description, episodes_from, source=identity)
+    return unusable
+
+
+def _usable_bags(
+    sources: Sequence[Path], settings: BagSettings, rate_hz: float
+) -> tuple[list[RecordedBag], tuple[BagError, ...]]:
+    """The bags that can be read, and why the others cannot."""
+    bags, unusable = [], []
+    for source in sources:
+        try:
+            bags.append(read_bag(source, settings, rate_hz))
+        except BagError as error:
+            unusable.append(error)
+    return bags, tuple(unusable)
 
 
 def _description(bags: Sequence[RecordedBag], settings: BagSettings, conversion: BagConversion) -> DatasetDescription:

@@ -63,18 +63,22 @@ class ConversionReport:
 
     Attributes:
         survey: ranges of the states as they are stored, and what was clipped.
+        unseen: rows without a picture at their time, which were left out.
         gaps: places where rows or pictures are missing, at each of which an episode ends.
         short: stretches of fewer than two frames at the target's rate, which were left out.
         broken: episodes that were left out, and why.
     """
 
     survey: StateSurvey
+    unseen: int = 0
     gaps: int = 0
     short: int = 0
     broken: dict[int, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [str(self.survey)]
+        if self.unseen:
+            lines.append(f"{self.unseen} rows left out: no picture at their time")
         if self.gaps:
             lines.append(f"{self.gaps} gaps in rows or pictures: an episode ends at each")
         if self.short:
@@ -161,6 +165,7 @@ class _EpisodeMaker:
             return []
         parts = self._resampled(times)
         kept = [shown[part] for part in parts if len(part) > 1]
+        self.report.unseen += self._dataset.episodes[number].length - len(shown)
         self.report.gaps += max(0, len(parts) - 1)
         self.report.short += max(1, len(parts)) - len(kept)
         return kept

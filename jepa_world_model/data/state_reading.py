@@ -16,16 +16,15 @@ from scipy.spatial.transform import Rotation
 
 from jepa_common.gripper_description import GripperDescription
 from jepa_world_model.data.lerobot import STATE, LeRobotDataset, LeRobotError
-from jepa_world_model.data.state_names import POSE_NAMES, Meaning, meaning_of
+from jepa_world_model.data.state_names import METRES, POSE_NAMES, Meaning, is_known_unit, meaning_of
 from jepa_world_model.data.state_survey import StateSurvey, Surveyor
 
 RotationKind = Literal["auto", "euler", "euler-degrees", "quaternion-xyzw", "quaternion-wxyz", "rotation-vector"]
-LengthUnit = Literal["m", "cm", "mm"]
+LengthUnit = Literal["auto", "m", "cm", "mm"]
 
 CLOSEDNESS_FROM = "closedness_from"
 """Entry of info.json that says what closedness was computed from, so that nobody need doubt an unusual range."""
 
-_METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 _HOW = "name them: `jepa convert DATASET TARGET --to episodes --state-columns ...` (x y z, rotation, gripper)"
 Floats = NDArray[np.float64]
 
@@ -37,30 +36,31 @@ class StateReading:
     Attributes:
         columns: columns, or parts of them such as `observation.state[0:6]` or `observation.state[7]`, that hold x, y,
             z, then the rotation, then the gripper. Empty looks for the names in `observation.state`.
-        rotation: how the rotation is told; "auto" goes by the names, and takes three numbers without names for
-            roll, pitch, yaw (extrinsic xyz) in rad.
+        rotation: how the rotation is told; "auto" goes by names and units, and takes three numbers without names for
+            roll, pitch, yaw (extrinsic xyz), in rad unless their unit says otherwise.
         gripper: values of the open and of the closed gripper; None where the name tells, or with `columns`, is 0 and 1.
-        length_unit: of x, y and z.
+        length_unit: of x, y and z; "auto" goes by names and units, and is m where they do not tell.
     """
 
     columns: tuple[str, ...] = ()
     rotation: RotationKind = "auto"
     gripper: tuple[float, float] | None = None
-    length_unit: LengthUnit = "m"
+    length_unit: LengthUnit = "auto"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One number of a column, with its name if it has one."""
+    """One number of a column, with its name and unit if it has them."""
 
     column: str
     place: int
     name: str
+    unit: str = ""
 
     @property
     def meaning(self) -> Meaning:
-        """What its name tells."""
-        return meaning_of(self.name)
+        """What its name and unit tell."""
+        return meaning_of(self.name, self.unit)
 
     def __str__(self) -> str:
         return self.name or f"{self.column}[{self.place}]"
@@ -159,13 +159,31 @@ def state_columns(dataset: LeRobotDataset, reading: StateReading | None = None) 
     ends = reading.gripper or entries[-1].meaning.ends or ((0.0, 1.0) if reading.columns else None)
     if ends is None:
         low, high = _range(dataset, entries[-1])
+        told = "its name and unit do" if entries[-1].unit else "its name does"
         raise LeRobotError(
-            f"{dataset.folder}: {entries[-1]} lies between {low:.4g} and {high:.4g}, and its name does not tell which"
+            f"{dataset.folder}: {entries[-1]} lies between {low:.4g} and {high:.4g}, and {told} not tell which"
             " end is open: say --gripper OPEN CLOSED, the values of the open and of the closed gripper, to"
             " `jepa convert DATASET TARGET --to episodes`"
         )
     description = GripperDescription((), *map(float, ends))
-    return StateColumns(dataset, entries, kind, description, _METRES[reading.length_unit], frozenset(asserted))
+    return StateColumns(
+        dataset, entries, kind, description, _metres(dataset, entries[:3], reading), frozenset(asserted)
+    )
+
+
+def _metres(dataset: LeRobotDataset, entries: Sequence[Entry], reading: StateReading) -> float:
+    """Of the unit of x, y and z: as a person said, or as names and units say."""
+    if reading.length_unit != "auto":
+        return METRES[reading.length_unit]
+    told = {entry.meaning.metres for entry in entries}
+    unknown = [entry.unit for entry in entries if entry.unit and not is_known_unit(entry.unit)]
+    if len(told) > 1 or unknown:
+        units = ", ".join(f"{entry} ({entry.unit})" if entry.unit else str(entry) for entry in entries)
+        raise LeRobotError(
+            f"{dataset.folder}: {units}: which unit of length this is cannot be known: say --length-unit m, cm or mm to"
+            " `jepa convert DATASET TARGET --to episodes`"
+        )
+    return told.pop() or 1.0
 
 
 def _range(dataset: LeRobotDataset, entry: Entry) -> tuple[float, float]:
@@ -218,7 +236,8 @@ def _entries(dataset: LeRobotDataset, column: str) -> tuple[Entry, ...]:
     feature = dataset.features[column]
     size = int(np.prod(feature.shape))
     names = feature.names or ("",) * size
-    return tuple(Entry(column, place, names[place]) for place in range(size))
+    units = feature.units or ("",) * size
+    return tuple(Entry(column, place, names[place], units[place]) for place in range(size))
 
 
 def _by_names(dataset: LeRobotDataset) -> tuple[Entry, ...]:
@@ -266,10 +285,11 @@ def _rotation_kind(dataset: LeRobotDataset, entries: Sequence[Entry], reading: S
         return "quaternion-xyzw" if axes == "xyzw" else "quaternion-wxyz"
     if parts == {"rotation-vector"} and axes == "xyz" and not any(meaning.degrees for meaning in meanings):
         return "rotation-vector"
-    if parts == {"euler"} and axes == "xyz":
-        return "euler-degrees" if all(meaning.degrees for meaning in meanings) else "euler"
-    if len(entries) == 3 and parts == {"unknown"}:
-        return "euler"
+    nameless = len(entries) == 3 and not any(entry.name for entry in entries)
+    if nameless or (parts == {"euler"} and axes == "xyz"):
+        degrees = {meaning.degrees for meaning in meanings}
+        if len(degrees) == 1 and all(not entry.unit or is_known_unit(entry.unit) for entry in entries):
+            return "euler-degrees" if degrees.pop() else "euler"
     raise LeRobotError(
         f"{dataset.folder}: {told}: what kind of rotation this is cannot be known: say --rotation euler, euler-degrees,"
         " quaternion-xyzw, quaternion-wxyz or rotation-vector to `jepa convert DATASET TARGET --to episodes`"

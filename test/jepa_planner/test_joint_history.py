@@ -169,6 +169,8 @@ def test_fingers_stay_as_they_were_when_a_message_has_none() -> None:
         (ARM, (0.0, 0.0), (0.0,), "2 names but 1 velocity"),
         (ARM, (0.0,), (), "2 names but 1 position"),
         (("a",), (0.0,), (), "b missing"),
+        (("a", "b", "a"), (0.0, 0.0, 1.0), (), "a more than once"),
+        ((*ARM, "f1", "f1"), (0.0, 0.0, 0.0, 1.0), (), "f1 more than once"),
     ],
 )
 def test_unusable_joint_state_is_refused_and_not_kept(

@@ -25,7 +25,7 @@ from jepa_tools.bag_eval.prediction import predict_episode
 from jepa_tools.bag_eval.results import BagResult, PredictionResult, from_json, read_result, to_json
 from jepa_tools.bag_eval.stopwatch import Stopwatch
 from jepa_tools.bag_eval.tables import format_bags, verdict_on_actions, verdict_on_prediction
-from jepa_tools.bags import BagSettings, read_bag
+from jepa_tools.bags import READER_VERSION, BagSettings, read_bag
 from jepa_tools.bags.bag_file import bag_hash
 from jepa_tools.cli import main
 
@@ -281,6 +281,9 @@ def test_parts_are_kept_for_the_same_recording_card_and_options_alone(model, bag
     write_bag(copied, BagRecipe(encoding="bgr8"))
     command.evaluate_bags([copied], model, config(copied), store)
     assert evaluated == [bag, bag, copied], "a recording that changed in place"
+    monkeypatch.setattr("jepa_tools.bag_eval.evaluate.READER_VERSION", READER_VERSION + 1)
+    command.evaluate_bags([bag], model, config(bag), store)
+    assert evaluated == [bag, bag, copied, bag], "read by other code"
 
 
 def test_two_evaluations_are_compared_line_by_line(model, bag):

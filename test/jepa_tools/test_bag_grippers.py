@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from recorded_bags import BagRecipe, write_bag
+from recorded_bags import BagRecipe, alter_bag, write_bag
 
-from jepa_tools.bags import BagSettings, RecordedBag, load_settings, read_bag
+from jepa_tools.bags import BagError, BagSettings, RecordedBag, load_settings, read_bag
 from jepa_tools.cli import main
 
 TURNING = BagRecipe(fingers=("knuckle",), finger_ends=(0.0, 0.8))
@@ -35,11 +36,23 @@ def test_open_is_0_and_closed_is_1_for_any_gripper(tmp_path: Path, ends: tuple[f
 
 
 @pytest.mark.parametrize("ends", [(0.0, 0.8), (0.085, 0.0), (100.0, 0.0)])
-def test_gripper_that_its_description_does_not_fit_is_told(tmp_path: Path, ends: tuple[float, float]):
-    bag = read(write_bag(tmp_path / "bag", BagRecipe(finger_ends=ends)))
-    (note,) = bag.notes
-    assert "finger positions lie beyond the gripper's ends, 0.04 (open) and 0 (closed)" in note
-    assert f"from {min(ends):g} to {max(ends):g}" in note
+def test_gripper_that_its_description_does_not_fit_is_refused(tmp_path: Path, ends: tuple[float, float]):
+    bag = write_bag(tmp_path / "bag", BagRecipe(finger_ends=ends))
+    told = (
+        rf"beyond the gripper's ends, 0\.04 \(open\) and 0 \(closed\): they reach from {min(ends):g} to {max(ends):g};"
+    )
+    with pytest.raises(BagError, match=rf"{told} say finger_open and finger_closed"):
+        read(bag)
+    assert not any(closedness(read(bag, finger_joints=())))
+
+
+def test_single_finger_positions_beyond_the_ends_are_noted(tmp_path: Path):
+    def disturbed(number, message):
+        return replace(message, position=np.append(message.position[:-2], [0.09, 0.09])) if number == 1 else message
+
+    bag = alter_bag(write_bag(tmp_path / "sound"), tmp_path / "bag", "/joint_states", disturbed)
+    (note,) = read(bag).notes
+    assert note.startswith("1 of ") and note.endswith("they reach from 0 to 0.09")
 
 
 def test_turning_gripper_survives_the_way_to_a_dataset_and_back(tmp_path: Path):

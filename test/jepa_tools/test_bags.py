@@ -267,6 +267,10 @@ def test_without_any_finite_finger_the_gripper_counts_as_open(tmp_path):
             lambda message: replace(message, position=np.append([np.nan], message.position[1:])),
             "the position of panda_joint1 is not finite",
         ),
+        (
+            lambda message: replace(message, name=[*message.name[:-1], message.name[0]]),
+            "panda_joint1 more than once",
+        ),
     ],
 )
 def test_the_reason_why_no_joint_state_could_be_used_is_told(tmp_path, change, reason):
@@ -274,6 +278,24 @@ def test_the_reason_why_no_joint_state_could_be_used_is_told(tmp_path, change, r
     with pytest.raises(BagError) as error:
         read(alter_bag(sound, tmp_path / "bag", "/joint_states", lambda _, message: change(message)))
     assert f"the first because: {reason}" in str(error.value)
+
+
+def test_joint_states_in_degrees_are_refused(tmp_path):
+    def degrees(number, message):
+        return replace(message, position=np.append(np.rad2deg(message.position[:7]), message.position[7:]))
+
+    sound = write_bag(tmp_path / "sound")
+    with pytest.raises(BagError, match=r"beyond the URDF's limits: panda_joint\d reaches .* are they degrees"):
+        read(alter_bag(sound, tmp_path / "bag", "/joint_states", degrees))
+
+
+def test_joints_a_little_beyond_their_limits_are_noted(tmp_path):
+    def beyond(number, message):
+        return replace(message, position=np.append([3.3], message.position[1:])) if number == 3 else message
+
+    sound = write_bag(tmp_path / "sound")
+    (note,) = read(alter_bag(sound, tmp_path / "bag", "/joint_states", beyond)).notes
+    assert note.startswith("1 of ") and "panda_joint1 reaches from" in note and "to 3.3, expected -2.897" in note
 
 
 def test_velocities_that_are_not_finite_do_not_matter(tmp_path):

@@ -108,6 +108,28 @@ def test_bags_of_different_pictures_are_refused_and_leave_nothing(tmp_path, caps
     assert [item.name for item in tmp_path.iterdir()] == ["bags"]
 
 
+def test_a_bag_that_cannot_be_used_is_named_and_the_others_are_converted(tmp_path, capsys):
+    for name, recipe in {"a": BagRecipe(), "b": BagRecipe(joints=False), "c": BagRecipe(frames=16)}.items():
+        write_bag(tmp_path / "bags" / name, recipe)
+    write_bag(tmp_path / "damaged.mcap").rename(tmp_path / "bags" / "d")
+    (file,) = (tmp_path / "bags" / "d").glob("*.mcap")
+    file.write_bytes(file.read_bytes()[:-100])
+    assert run(tmp_path / "bags", tmp_path / "dataset") == 1
+    errors = capsys.readouterr().err
+    assert "bags/b: expected joint states" in errors and "bags/d: the bag is damaged" in errors
+    assert [record.length for record in LeRobotDataset(tmp_path / "dataset").episodes] == [12, 8]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_several_bags_of_which_none_can_be_used_are_all_named(tmp_path, capsys):
+    for name in ("a", "b"):
+        write_bag(tmp_path / "bags" / name, BagRecipe(joints=False))
+    assert run(tmp_path / "bags", tmp_path / "dataset") == 1
+    errors = capsys.readouterr().err
+    assert "bags/a: expected joint states" in errors and "bags/b: expected joint states" in errors
+    assert [item.name for item in tmp_path.iterdir()] == ["bags"]
+
+
 def test_nothing_is_overwritten(tmp_path, capsys):
     bag = write_bag(tmp_path / "bag")
     assert run(bag, tmp_path / "dataset") == 0
@@ -221,7 +243,8 @@ def test_gaps_in_pictures_and_rows_end_episodes(tmp_path, capsys):
     for version in ("v2.1", "v3.0"):
         source = foreign(tmp_path / version, video=video, version=version)
         assert run(source, tmp_path / f"{version}-episodes", *EPISODES) == 0
-        assert "2 gaps in rows or pictures" in capsys.readouterr().out
+        report = capsys.readouterr().out
+        assert "2 gaps in rows or pictures" in report and "4 rows left out: no picture" in report
         assert numbers(tmp_path / f"{version}-episodes") == [[0, 1, 2, 3], [6, 7, 8, 9]] * 2
     late = foreign(
         tmp_path / "rows",
@@ -231,6 +254,15 @@ def test_gaps_in_pictures_and_rows_end_episodes(tmp_path, capsys):
     )
     assert run(late, tmp_path / "rows-episodes", *EPISODES) == 0
     assert numbers(tmp_path / "rows-episodes") == [[0, 1, 2, 3], [7, 8, 9, 10]]
+
+
+def test_rows_before_the_first_picture_are_told(tmp_path, capsys):
+    source = foreign(
+        tmp_path / "data", video=lambda length: (list(range(length)), [(i + 3) / 4 for i in range(length)])
+    )
+    assert run(source, tmp_path / "episodes", *EPISODES) == 0
+    assert "6 rows left out: no picture at their time" in capsys.readouterr().out
+    assert numbers(tmp_path / "episodes") == [list(range(7))] * 2
 
 
 def test_every_nth_row_is_kept_by_time(tmp_path):

@@ -150,12 +150,13 @@ def test_the_published_protocol_shows_three_pictures_and_no_schedule(untrained: 
     assert report["initial_distance_m"] > 0.07
 
 
-def test_the_command_line_names_the_protocols_and_says_what_each_gives(capsys: pytest.CaptureFixture[str]):
+def test_the_command_line_names_tasks_and_protocols_and_says_what_each_gives(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["sim-eval", "--help"])
     shown = " ".join(re.sub(r"[│\n]", " ", capsys.readouterr().out).split())
     near = NearStart()
     assert "{assisted,published,published-long,one-goal}" in shown
+    assert all(name in shown for name in TASK_NAMES)
     for words in (
         "7 to 11 cm above its grasp and at most 3 cm to the side",
         "with 4, 10 and 4 steps",

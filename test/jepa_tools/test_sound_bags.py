@@ -251,7 +251,11 @@ def test_a_file_that_the_metadata_names_and_that_is_not_there_is_named(tmp_path,
     bag = change_metadata(
         copied(sound, tmp_path / "copy"), lambda metadata: metadata["relative_file_paths"].append("bag_1.mcap")
     )
-    with pytest.raises(BagError, match=r"names bag_1\.mcap, which is not there"):
+    with pytest.raises(BagError, match=r"names bag_1\.mcap, which is not there: copy the whole folder$"):
+        read(bag)
+    (file,) = bag.glob("*.mcap")
+    file.rename(bag / "renamed.mcap")
+    with pytest.raises(BagError, match=r"which is not there: .*; renamed\.mcap is: name that file itself"):
         read(bag)
 
 

@@ -59,6 +59,7 @@ class Recipe:
         fps: of the rows.
         version: "v2.0", "v2.1" or "v3.0".
         names: of the state's entries.
+        units: of the state's entries; None leaves them out.
         states: rows of the state, by the episode's length.
         times: of an episode's rows, s; evenly by default.
         video: (numbers, times) of the pictures of each episode; those of the rows by default.
@@ -68,6 +69,7 @@ class Recipe:
     fps: int = 30
     version: str = "v2.1"
     names: Any = field(default_factory=lambda: list(POSE))
+    units: Any = None
     states: Any = poses
     times: Any = None
     video: Any = None
@@ -94,8 +96,9 @@ def write(folder: Path, recipe: Recipe | None = None) -> Path:
 def _write_information(folder: Path, recipe: Recipe) -> None:
     width = recipe.states(2).shape[1]
     number = {"shape": [1], "names": None}
+    units = {} if recipe.units is None else {"units": recipe.units}
     features = {
-        "observation.state": {"dtype": "float32", "shape": [width], "names": recipe.names},
+        "observation.state": {"dtype": "float32", "shape": [width], "names": recipe.names, **units},
         CAMERA: {"dtype": "video", "shape": [32, 32, 3], "names": ["height", "width", "channels"]},
         "timestamp": {"dtype": "float32", **number},
         "episode_index": {"dtype": "int64", **number},

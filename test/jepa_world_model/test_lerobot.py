@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from lerobot_files import write as write_foreign
 
 from jepa_world_model.data.lerobot import (
     DatasetDescription,
@@ -195,6 +196,28 @@ def test_damaged_video_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(LeRobotError, match="file-001"):
         list(LeRobotDataset(folder).pictures(2, CAMERA))
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 1234567\n"
+
+
+@pytest.mark.parametrize("text", [LFS, "<!DOCTYPE html><html><head><title>404</title></head></html>"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "meta/info.json",
+        "meta/episodes.jsonl",
+        "data/chunk-000/episode_000000.parquet",
+        f"videos/chunk-000/{CAMERA}/episode_000000.mp4",
+    ],
+)
+def test_a_file_that_was_not_downloaded_is_called_what_it_is(tmp_path, name, text):
+    folder = write_foreign(tmp_path / "data")
+    (folder / name).write_text(text)
+    with pytest.raises(
+        LeRobotError, match=f"{name}: expected .* but it is a {'Git LFS' if text == LFS else 'web page'}"
+    ):
+        list(LeRobotDataset(folder).episode(0).frames[CAMERA])
 
 
 def test_datasets_of_the_predecessor_with_a_file_per_episode_are_read(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from argparse import Namespace
 from dataclasses import asdict
 
 import pytest
@@ -146,12 +147,17 @@ def hugging_face_folder(folder, encoder, **extra):
     return folder
 
 
+@torch.no_grad()  # attention that keeps what gradients need may round in another way
+def assert_same_tokens(encoder, *paths):
+    clip = torch.randn(1, 3, 4, 32, 32)
+    for path in paths:
+        assert torch.equal(load_encoder(path)(clip), encoder(clip))
+
+
 def test_a_hugging_face_folder_gives_the_same_encoder(tmp_path):
     encoder = VisionTransformer(TINY.encoder).eval()
     folder = hugging_face_folder(tmp_path / "hf", encoder)
-    clip = torch.randn(1, 3, 4, 32, 32)
-    for path in (folder, folder / "model.safetensors"):
-        assert torch.equal(load_encoder(path)(clip), encoder(clip))
+    assert_same_tokens(encoder, folder, folder / "model.safetensors")
 
 
 def test_a_hugging_face_folder_converts(tmp_path):
@@ -159,8 +165,7 @@ def test_a_hugging_face_folder_converts(tmp_path):
     folder = hugging_face_folder(tmp_path / "hf", encoder, **{"predictor.proj.bias": torch.zeros(3)})
     report = convert(ConvertConfig(folder, tmp_path / "hf.safetensors"))
     assert report.left_out == ("predictor.proj.bias",)
-    clip = torch.randn(1, 3, 4, 32, 32)
-    assert torch.equal(load_encoder(tmp_path / "hf.safetensors")(clip), encoder(clip))
+    assert_same_tokens(encoder, tmp_path / "hf.safetensors")
 
 
 def test_a_hugging_face_file_with_foreign_tensors_is_refused(tmp_path):
@@ -402,7 +407,61 @@ def test_a_pickle_with_code_is_refused_and_its_code_does_not_run(tmp_path, archi
     assert not evidence.exists()
 
 
-@pytest.mark.parametrize("stored", [{"state_dict": {"conv1.weight": torch.zeros(3)}}, torch.zeros(3)])
+def bare(official, encoder_prefix, predictor_prefix):
+    """All tensors of an official file in one dictionary."""
+    stored = torch.load(official, weights_only=True)
+    encoder = {
+        encoder_prefix + name.removeprefix("module.backbone."): tensor
+        for name, tensor in stored["target_encoder"].items()
+    }
+    predictor = {
+        predictor_prefix + name.removeprefix("module."): tensor for name, tensor in stored["predictor"].items()
+    }
+    return encoder, predictor
+
+
+@pytest.mark.parametrize("wrap", [dict, lambda all_: {"model": all_}, lambda all_: {"state_dict": {"module": all_}}])
+@pytest.mark.parametrize("prefix", ["", "module.backbone.", "encoder.", "_orig_mod.target_encoder.module.backbone."])
+def test_an_encoder_saved_alone_is_read(official, tmp_path, wrap, prefix):
+    encoder, _ = bare(official, prefix, "")
+    torch.save(wrap(encoder), tmp_path / "bare.pt")
+    for expected, got in zip(
+        load_encoder(official, shapes=TINY).parameters(),
+        load_encoder(tmp_path / "bare.pt", shapes=TINY).parameters(),
+        strict=True,
+    ):
+        assert torch.equal(expected, got)
+
+
+def test_networks_in_one_dictionary_are_told_by_their_names(official, shapes_file, tmp_path):
+    encoder, predictor = bare(official, "module.target_encoder.", "module.predictor.")
+    trained = {name.replace("target_encoder", "encoder"): torch.zeros_like(value) for name, value in encoder.items()}
+    torch.save({"model": trained | encoder | predictor, "epoch": 3}, tmp_path / "one.pt")
+    report = convert(ConvertConfig(tmp_path / "one.pt", tmp_path / "one.safetensors", config=shapes_file))
+    assert report.left_out == ("encoder", "epoch")
+    for load in (load_encoder, load_predictor):
+        for expected, got in zip(
+            load(official, shapes=TINY).parameters(), load(tmp_path / "one.safetensors").parameters(), strict=True
+        ):
+            assert torch.equal(expected, got)
+
+
+def test_what_torch_refused_to_make_is_named(tmp_path):
+    torch.save({"target_encoder": {}, "args": Namespace(lr=1)}, tmp_path / "arguments.pt")
+    with pytest.raises(CheckpointError, match=r"could run code.*it holds argparse\.Namespace"):
+        load_encoder(tmp_path / "arguments.pt", shapes=TINY)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"state_dict": {"conv1.weight": torch.zeros(3)}},
+        {"model": {"patch_embed.proj.weight": torch.zeros(24, 3, 16, 16)}},
+        {"predictor.action_encoder.weight": torch.zeros(3)},
+        {"model": {"patch_embed.proj.weight": "text"}},
+        torch.zeros(3),
+    ],
+)
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, stored):
     torch.save(stored, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="not an official V-JEPA 2 checkpoint: expected one of target_encoder"):

@@ -23,13 +23,13 @@ LENGTHS = (10, 10)
 TURN = ("roll", "pitch", "yaw")
 
 
-def dataset(folder: Path, names, states=poses) -> LeRobotDataset:
-    return LeRobotDataset(write(folder / "data", Recipe(LENGTHS, 4, names=names, states=states)))
+def dataset(folder: Path, names, states=poses, units=None) -> LeRobotDataset:
+    return LeRobotDataset(write(folder / "data", Recipe(LENGTHS, 4, names=names, units=units, states=states)))
 
 
-def read(folder: Path, names, states=poses, **reading) -> np.ndarray:
+def read(folder: Path, names, states=poses, units=None, **reading) -> np.ndarray:
     """The states of the first episode, if they pass."""
-    columns = state_columns(dataset(folder, names, states), StateReading(**reading))
+    columns = state_columns(dataset(folder, names, states, units), StateReading(**reading))
     columns.survey()
     return columns.states(0)
 
@@ -224,6 +224,67 @@ def test_millimetres_are_refused_until_somebody_says_so(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(tmp_path / "told", POSE, rows, length_unit="mm")[0, :3], [0.412, 0.005, 0.3])
 
 
+def measured(length: int) -> np.ndarray:
+    """The usual poses in mm, degrees and percent; no number is so large that its unit would show."""
+    rows = poses(length)
+    rows[:, :3], rows[:, 3:6], rows[:, 6] = [1.5, 2.0, 3.0], [1.0, 2.0, 3.0], np.linspace(0, 100, length)
+    return rows
+
+
+SEVERAL = ["mm", "mm", "mm", "deg", "deg", "deg", "percent"]
+
+
+@pytest.mark.parametrize(
+    ("names", "units"),
+    [
+        (POSE, SEVERAL),
+        (POSE, dict(zip(POSE, SEVERAL, strict=True))),
+        (POSE, dict(zip(reversed(POSE), reversed(SEVERAL), strict=True))),
+        (POSE, {"position": ["mm"] * 3, "rotation": ["°"] * 3, "hand": ["%"]}),
+        (POSE, ["mm", "degrees", "%"]),
+        (POSE, "millimetres, degrees, percent"),
+        (["x_mm", "y_mm", "z_mm", "roll_deg", "pitch_deg", "yaw_deg", "closedness_percent"], None),
+    ],
+    ids=["list", "by name", "in another order", "groups", "fewer", "sentence", "names"],
+)
+def test_units_are_read(tmp_path: Path, names, units) -> None:
+    state = read(tmp_path, names, measured, units)[-1]
+    np.testing.assert_allclose(state, [0.0015, 0.002, 0.003, *np.deg2rad([1, 2, 3]), 1], atol=1e-6)
+
+
+def test_units_of_the_pose_alone_leave_the_gripper_what_its_name_says(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read(tmp_path, POSE, units="m, rad"), poses(10))
+
+
+def test_units_hold_for_columns_without_names_and_give_way_to_what_a_person_says(tmp_path: Path) -> None:
+    columns = ("observation.state",)
+    told = read(tmp_path, None, measured, SEVERAL, columns=columns, gripper=(0, 100))
+    np.testing.assert_allclose(told[0, :6], [0.0015, 0.002, 0.003, *np.deg2rad([1, 2, 3])], atol=1e-6)
+    said = read(tmp_path / "said", POSE, measured, SEVERAL, length_unit="cm", rotation="euler")
+    np.testing.assert_allclose(said[0, :6], [0.015, 0.02, 0.03, 1, 2, 3], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("units", "words"),
+    [
+        (["mm", "m", "mm", *SEVERAL[3:]], r"x \(mm\), y \(m\), z \(mm\): which unit of length .*--length-unit"),
+        (["inch", "inch", "inch", *SEVERAL[3:]], r"x \(inch\).*--length-unit"),
+        ([*SEVERAL[:3], "deg", "rad", "rad", "percent"], "roll, pitch, yaw: what kind of rotation"),
+        ([*SEVERAL[:3], "turns", "turns", "turns", "percent"], "roll, pitch, yaw: what kind of rotation"),
+        ([*SEVERAL[:6], "mm"], "closedness lies between 0 and 100, .*--gripper OPEN CLOSED"),
+    ],
+)
+def test_units_that_do_not_tell_are_asked_for(tmp_path: Path, units, words: str) -> None:
+    with pytest.raises(LeRobotError, match=words):
+        read(tmp_path, POSE, measured, units)
+
+
+def test_names_that_tell_no_rotation_are_not_taken_for_angles(tmp_path: Path) -> None:
+    for names in (["ee.x", "ee.y", "ee.z", "ee.wx", "ee.wy", "ee.wz", "closedness"], [*POSE[:3], *"abc", "closedness"]):
+        with pytest.raises(LeRobotError, match="what kind of rotation this is cannot be known"):
+            read(tmp_path / names[3], names, columns=("observation.state",))
+
+
 @pytest.mark.parametrize(
     ("name", "part"),
     [
@@ -231,6 +292,7 @@ def test_millimetres_are_refused_until_somebody_says_so(tmp_path: Path) -> None:
         ("quat.z", "quaternion"), ("rz", "turn"), ("rotvec_x", "rotation-vector"), ("x_vel", "other"),
         ("shoulder_pan.pos", "joint"), ("wrist_roll.pos", "joint"), ("left_finger_joint", "gripper"),
         ("motor_3", "unknown"), ("delta_x", "other"), ("dx", "unknown"), ("pad", "unknown"),
+        ("ee.wx", "turn"), ("x_y", "unknown"), ("x_mm", "position"),
     ],
 )  # fmt: skip
 def test_names_tell_parts(name: str, part: str) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_common.text_files import describe_text_file
+
 CODEBASE_VERSION = "v3.0"
 FILES_PER_CHUNK = 1000
 
@@ -32,6 +34,17 @@ class LeRobotError(ValueError):
     """A dataset that cannot be read or written; the message says what was expected and what came."""
 
 
+def unreadable(path: Path, expected: str, error: Exception) -> LeRobotError:
+    """The error for a file that cannot be read: it says so where something else was downloaded in its place."""
+    try:
+        instead = describe_text_file(path)
+    except OSError:
+        instead = None
+    return LeRobotError(
+        f"{path}: expected {expected}, but it {f'is {instead}' if instead else 'cannot be read'}: {error}"
+    )
+
+
 @dataclass(frozen=True)
 class Feature:
     """One column of numbers, a row per frame.
@@ -40,11 +53,13 @@ class Feature:
         dtype: numpy's name of the type, such as "float32".
         shape: of one row; () and (1,) are one number.
         names: of the entries of a row, if they have any.
+        units: of the entries, as somebody wrote them; empty where nothing tells.
     """
 
     dtype: str
     shape: tuple[int, ...]
     names: tuple[str, ...] | None = None
+    units: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The entry in info.json."""

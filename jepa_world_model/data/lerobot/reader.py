@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_world_model.data.lerobot import layout, table
-from jepa_world_model.data.lerobot.layout import Episode, Feature, LeRobotError
+from jepa_world_model.data.lerobot.layout import Episode, Feature, LeRobotError, unreadable
 from jepa_world_model.data.lerobot.timing import NO_PICTURE, Span, Times, match_pictures
 from jepa_world_model.data.lerobot.video import VideoIndex, index_video, read_pictures
 
@@ -241,8 +241,10 @@ def _read_information(folder: Path) -> dict[str, Any]:
     path = folder / layout.INFO_PATH
     try:
         information = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except FileNotFoundError as error:
         raise LeRobotError(f"{folder}: expected a finished dataset with {layout.INFO_PATH}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise unreadable(path, "the description of a finished dataset", error) from error
     missing = [name for name in ("codebase_version", "fps", "features", "data_path") if name not in information]
     if missing:
         raise LeRobotError(f"{path}: lacks {', '.join(missing)}")
@@ -257,8 +259,18 @@ def _feature(entry: Mapping[str, Any]) -> Feature:
     dtype = "object" if entry["dtype"] in ("string", "language") else entry["dtype"]
     shape = tuple(entry["shape"])
     names = flat_names(entry.get("names"))
+    size = int(np.prod(shape))
     # One name for a row of several numbers, such as "state" or "motors", tells none of them.
-    return Feature(dtype, shape, names if len(names) == int(np.prod(shape)) else None)
+    return Feature(dtype, shape, names if len(names) == size else None, _units(entry, names, size))
+
+
+def _units(entry: Mapping[str, Any], names: Sequence[str], size: int) -> tuple[str, ...]:
+    """The unit of each number: its own, the one of all, or all that are told, of which its meaning chooses one."""
+    told = entry.get("units", entry.get("unit"))
+    if isinstance(told, Mapping) and set(told) & set(names):
+        return tuple(str(told.get(name) or "") for name in names)
+    units = flat_names(told)
+    return units if len(units) == size else (" ".join(units),) * size if units else ()
 
 
 def flat_names(names: Any) -> tuple[str, ...]:
@@ -320,10 +332,10 @@ def _formatted(pattern: str, row: Mapping[str, Any], place: str, camera: str = "
 def _records_v2(folder: Path, information: Mapping[str, Any], cameras: Sequence[str]) -> Iterator[EpisodeRecord]:
     path = folder / "meta/episodes.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise LeRobotError(f"{folder}: expected a list of episodes in {path.name}: {error}") from error
-    for row in map(json.loads, filter(None, lines)):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise unreadable(path, "a list of episodes", error) from error
+    for row in rows:
         place = {
             "episode_index": row["episode_index"],
             "episode_chunk": row["episode_index"] // int(information.get("chunks_size", layout.FILES_PER_CHUNK)),

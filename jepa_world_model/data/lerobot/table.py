@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jepa_world_model.data.lerobot.layout import Feature, LeRobotError
+from jepa_world_model.data.lerobot.layout import Feature, LeRobotError, unreadable
 
 PICTURE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -84,7 +84,7 @@ def read(path: Path, **options: Any) -> pa.Table:
         # Not relative: what stands before a colon there would be taken for a file system's name.
         return pq.read_table(path.absolute(), **options)
     except (OSError, pa.ArrowException) as error:
-        raise LeRobotError(f"{path}: expected a Parquet table, but it cannot be read: {error}") from error
+        raise unreadable(path, "a Parquet table", error) from error
 
 
 def column_names(path: Path) -> list[str]:
@@ -92,7 +92,7 @@ def column_names(path: Path) -> list[str]:
     try:
         return list(pq.read_schema(path.absolute()).names)
     except (OSError, pa.ArrowException) as error:
-        raise LeRobotError(f"{path}: expected a Parquet table, but it cannot be read: {error}") from error
+        raise unreadable(path, "a Parquet table", error) from error
 
 
 def write_rows(path: Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
-from jepa_world_model.data.lerobot.layout import LeRobotError, VideoOptions
+from jepa_world_model.data.lerobot.layout import LeRobotError, VideoOptions, unreadable
 
 Picture = NDArray[np.uint8]
 Stamps = NDArray[np.int64]
@@ -160,7 +160,7 @@ def _readable(path: Path) -> Iterator[tuple[Any, Any]]:
             stream.thread_count = 1
             yield file, stream
     except (OSError, IndexError, FFmpegError) as error:
-        raise LeRobotError(f"{path}: expected a video, but it cannot be read: {error}") from error
+        raise unreadable(path, "a video", error) from error
 
 
 def video_information(path: Path) -> dict[str, Any]:
