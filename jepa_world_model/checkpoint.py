@@ -20,9 +20,12 @@ from torch import Tensor, nn
 from jepa_common.resources import share_folder
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint_errors import CheckpointError
+from jepa_world_model.encoders import Encoder, EncoderDescription, encoder_kind
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.safetensors_file import TensorSlot, digests, read_metadata, write_tensors
-from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
+
+_FIRST_KIND = "vjepa"
+"""The kind of encoder in files that name none."""
 
 FORMAT = "jepa_ros world model 1"
 PARTS = ("encoder", "predictor")
@@ -30,7 +33,7 @@ _STATISTICS = ("latent_mean", "latent_std")
 _METRIC = "energy_metric"
 _VERSION_DIGITS = 12
 
-Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, ModelCard)
+Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -40,14 +43,14 @@ class WorldModelFile:
 
     path: Path
     card: ModelCard
-    encoder_config: EncoderConfig | None
+    encoder_config: EncoderDescription | None
     predictor_config: ActionPredictorConfig | None
     provenance: dict[str, Any]
 
 
 def save_world_model(
     path: Path,
-    encoder: VisionTransformer | None,
+    encoder: Encoder | None,
     predictor: ActionConditionedPredictor | None,
     card: ModelCard,
     provenance: Mapping[str, Any],
@@ -86,7 +89,7 @@ def save_world_model(
 def write_world_model(
     path: Path,
     slots: Mapping[str, TensorSlot],
-    encoder_config: EncoderConfig | None,
+    encoder_config: EncoderDescription | None,
     predictor_config: ActionPredictorConfig | None,
     card: ModelCard,
     provenance: Mapping[str, Any],
@@ -97,7 +100,7 @@ def write_world_model(
     header = {
         "format": FORMAT,
         "card": json.dumps(asdict(replace(card, version=""))),
-        "encoder": json.dumps(encoder_config and asdict(encoder_config)),
+        "encoder": json.dumps(encoder_config and _encoder_values(encoder_config)),
         "predictor": json.dumps(predictor_config and asdict(predictor_config)),
         "provenance": json.dumps(dict(provenance), default=str),
     }
@@ -107,6 +110,21 @@ def write_world_model(
     card = replace(card, version=weights_digest[:_VERSION_DIGITS])
     _update_index(path, {"name": card.name, "version": card.version, "sha256": file_digest})
     return card
+
+
+def _encoder_values(config: EncoderDescription) -> dict[str, Any]:
+    """A description with its kind, which V-JEPA's leaves out: its files are those of before there were kinds."""
+    values: dict[str, Any] = asdict(config)  # type: ignore[call-overload] # a dataclass, by its kind's promise
+    return values if config.kind == _FIRST_KIND else {"kind": config.kind, **values}
+
+
+def _encoder_description(text: str, path: Path) -> EncoderDescription | None:
+    values = json.loads(text)
+    if values is None:
+        return None
+    kind = encoder_kind(values.pop("kind", _FIRST_KIND))
+    description: EncoderDescription = _from_values(kind.config, values, path)
+    return description
 
 
 def _named_tensors(
@@ -188,7 +206,7 @@ def open_world_model(path_or_name: str | Path) -> WorldModelFile:
     return WorldModelFile(
         path,
         replace(card, version=version),
-        _from_json(EncoderConfig, header["encoder"], path),
+        _encoder_description(header["encoder"], path),
         _from_json(ActionPredictorConfig, header["predictor"], path),
         json.loads(header["provenance"]),
     )
@@ -208,9 +226,11 @@ def _verified_version(path: Path) -> str:
 
 def _from_json(kind: type[Config], text: str, path: Path) -> Config | None:
     values = json.loads(text)
-    if values is None:
-        return None
-    unknown = set(values) - {field.name for field in fields(kind)}
+    return None if values is None else _from_values(kind, values, path)
+
+
+def _from_values(kind: type[Config], values: Mapping[str, Any], path: Path) -> Config:
+    unknown = set(values) - {field.name for field in fields(kind)}  # type: ignore[arg-type] # all are dataclasses
     if unknown:
         raise CheckpointError(f"{path} was written by another version: {kind.__name__} has no {sorted(unknown)}")
     arguments: dict[str, Any] = {
@@ -245,12 +265,11 @@ def _mismatches(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple
     return missing + unexpected + misshapen
 
 
-def load_encoder_of(file: WorldModelFile, device: torch.device, dtype: torch.dtype) -> VisionTransformer | None:
+def load_encoder_of(file: WorldModelFile, device: torch.device, dtype: torch.dtype) -> Encoder | None:
     """The encoder of an opened checkpoint, frozen; None when it holds none."""
     if file.encoder_config is None:
         return None
-    with torch.device("meta"):
-        encoder = VisionTransformer(file.encoder_config)
+    encoder = encoder_kind(file.encoder_config.kind).build(file.encoder_config)
     return _filled(encoder, file, "encoder", device, dtype)
 
 
@@ -267,7 +286,8 @@ def load_predictor_of(
 
 def _filled(module: Network, file: WorldModelFile, part: str, device: torch.device, dtype: torch.dtype) -> Network:
     load_weights(module, _read(file.path, f"{part}.", device, dtype), f"{part} of {file.path}")
-    return module.eval().requires_grad_(False)
+    # What is in no file, such as tables of positions, moves along.
+    return module.to(device, dtype).eval().requires_grad_(False)
 
 
 def load_statistics(file: WorldModelFile, device: torch.device) -> tuple[Tensor, Tensor] | None:
@@ -290,6 +310,11 @@ def _read(path: Path, prefix: str, device: torch.device, dtype: torch.dtype) -> 
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a mapping
-            return {name.removeprefix(prefix): file.get_tensor(name).to(dtype) for name in names}
+            return {name.removeprefix(prefix): as_dtype(file.get_tensor(name), dtype) for name in names}
     except SafetensorError as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}; copy or convert it again") from error
+
+
+def as_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in a network's precision; what counts, as steps of a batch norm, stays whole numbers."""
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from jepa_world_model.preprocess import Preprocess
+from jepa_world_model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 Distance = Literal["l1", "l2", "cosine", "metric", "metric_gripper"]
 AnyDistance = Literal["", Distance]
@@ -24,6 +24,7 @@ class ModelCard:
         image_size: side of the square that the encoder sees, pixels.
         short_side: frames are scaled so that their short side has this many pixels before the centre crop; None is
             ``image_size``.
+        mean, std: by which the encoder's input is normalised, per channel of 0 to 1.
         tokens, dim: shape of one frame's latent.
         state_dim, action_dim: sizes of a proprioceptive state and of an action.
         control_rate_hz: rate at which the actions of the training data followed each other.
@@ -44,6 +45,8 @@ class ModelCard:
     version: str = ""
     image_size: int = 256
     short_side: int | None = None
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     tokens: int = 256
     dim: int = 1408
     state_dim: int = 7
@@ -96,4 +99,4 @@ class ModelCard:
     @property
     def preprocess(self) -> Preprocess:
         """How camera frames become the encoder's input."""
-        return Preprocess(image_size=self.image_size, resize_short_side=self.short_side)
+        return Preprocess(self.image_size, self.short_side, self.mean, self.std)

@@ -19,7 +19,7 @@ from torch import Tensor
 from jepa_common.text_files import describe_text_file
 from jepa_world_model.checkpoint_errors import CheckpointError
 
-_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64, "I64": torch.int64}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _LENGTH_BYTES = 8
 _LARGEST_HEADER = 100_000_000

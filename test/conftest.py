@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -254,3 +255,24 @@ def lasting_processes(ros_domain: int, tmp_path_factory: pytest.TempPathFactory)
     started = Processes(tmp_path_factory.mktemp("processes"))
     yield started
     started.close()
+
+
+@pytest.fixture
+def install_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, dict[str, str]], Path]:
+    """Leaves what pip leaves of another package of one module: its file, and metadata with its entry points by group.
+
+    Returns the folder, for the PYTHONPATH of processes.
+    """
+    site = tmp_path / "site"
+
+    def install(name: str, source: str, entries: dict[str, str]) -> Path:
+        metadata = site / f"{name}-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        (site / f"{name}.py").write_text(textwrap.dedent(source))
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        lines = (f"[{group}]\n{entry}\n" for group, entry in entries.items())
+        (metadata / "entry_points.txt").write_text("".join(lines))
+        monkeypatch.syspath_prepend(site)
+        return site
+
+    return install

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from jepa_world_model.encoders import EncoderSource
 from jepa_world_model.training.run_folder import save_tensors, write_text
 from jepa_world_model.vision_transformer import EncoderConfig, Generation, VisionTransformer
 
@@ -51,7 +52,9 @@ def save_run_encoder(folder: Path, encoder: VisionTransformer) -> Path:
 
 
 def encoder_files(source: Path) -> list[Path]:
-    """The files that an encoder is read from: of a run, of a checkpoint's folder, or the one file itself."""
+    """The files that an encoder is read from: of a run, of a checkpoint's folder, or the one file itself or named."""
+    if (named := EncoderSource.parse(source)) is not None:
+        return [named.weights]
     if source.is_file():
         return [source]
     stored = [*source.glob("*.safetensors"), *source.glob("*.json")] if any(source.glob("*.safetensors")) else []

@@ -10,8 +10,8 @@ import torch
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig, Conditioning
 from jepa_world_model.data.episodes import EpisodeArrays
+from jepa_world_model.encoders import EncoderDescription
 from jepa_world_model.training.run_folder import save_tensors, write_text
-from jepa_world_model.vision_transformer import EncoderConfig
 
 WEIGHTS_FILE = "predictor.pt"
 SHAPE_FILE = "predictor.json"
@@ -36,7 +36,7 @@ class PredictorShape:
     use_state: bool = True
 
 
-def predictor_config(shape: PredictorShape, encoder: EncoderConfig) -> ActionPredictorConfig:
+def predictor_config(shape: PredictorShape, encoder: EncoderDescription) -> ActionPredictorConfig:
     """The official predictor class's configuration for our size: residual output."""
     return ActionPredictorConfig(
         image_size=encoder.image_size,
@@ -52,7 +52,7 @@ def predictor_config(shape: PredictorShape, encoder: EncoderConfig) -> ActionPre
 
 
 def predictor_for_data(
-    shape: PredictorShape, encoder: EncoderConfig, episodes: EpisodeArrays
+    shape: PredictorShape, encoder: EncoderDescription, episodes: EpisodeArrays
 ) -> ActionConditionedPredictor:
     """A predictor whose action and state embeddings start at the data's scale (raw actions are a few centimetres)."""
     predictor = ActionConditionedPredictor(predictor_config(shape, encoder))
