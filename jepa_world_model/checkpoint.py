@@ -7,9 +7,8 @@ Tensors are named ``encoder.*`` and ``predictor.*`` (either may be absent), and 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,23 +16,21 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from jepa_common.resources import share_folder
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint_errors import CheckpointError
+from jepa_world_model.checkpoint_header import FORMAT, VERSION_DIGITS, from_values, open_header
 from jepa_world_model.encoders import Encoder, EncoderDescription, encoder_kind
 from jepa_world_model.model_card import ModelCard
-from jepa_world_model.safetensors_file import TensorSlot, digests, read_metadata, write_tensors
+from jepa_world_model.safetensors_file import TensorSlot, write_tensors
+from jepa_world_model.safetensors_header import digests
 
 _FIRST_KIND = "vjepa"
 """The kind of encoder in files that name none."""
 
-FORMAT = "jepa_ros world model 1"
 PARTS = ("encoder", "predictor")
 _STATISTICS = ("latent_mean", "latent_std")
 _METRIC = "energy_metric"
-_VERSION_DIGITS = 12
 
-Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -107,7 +104,7 @@ def write_world_model(
     path = Path(path)
     write_tensors(path, slots, header)
     file_digest, weights_digest = digests(path)
-    card = replace(card, version=weights_digest[:_VERSION_DIGITS])
+    card = replace(card, version=weights_digest[:VERSION_DIGITS])
     _update_index(path, {"name": card.name, "version": card.version, "sha256": file_digest})
     return card
 
@@ -123,7 +120,7 @@ def _encoder_description(text: str, path: Path) -> EncoderDescription | None:
     if values is None:
         return None
     kind = encoder_kind(values.pop("kind", _FIRST_KIND))
-    description: EncoderDescription = _from_values(kind.config, values, path)
+    description: EncoderDescription = from_values(kind.config, values, path)
     return description
 
 
@@ -161,82 +158,21 @@ def _update_index(path: Path, entry: dict[str, str]) -> None:
     temporary.replace(index_path)
 
 
-def checkpoint_folders() -> list[Path]:
-    """Where checkpoints are looked for by name: this installation's, then those of sourced workspaces."""
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    sourced = [Path(prefix, "share", "jepa_ros") for prefix in prefixes if prefix]
-    return [share / "models" / "checkpoints" for share in (share_folder(), *sourced)]
-
-
-def find_checkpoint(path_or_name: str | Path) -> Path:
-    """The file that a path, or the name of a shipped checkpoint, stands for.
-
-    Raises:
-        CheckpointError: neither exists; lists the names that do.
-    """
-    path = Path(path_or_name).expanduser()
-    if path.is_file():
-        return path
-    folders = checkpoint_folders()
-    for folder in folders:
-        candidate = folder / f"{path.name.removesuffix('.safetensors')}.safetensors"
-        if candidate.is_file() and path.parent == Path():
-            return candidate
-    known = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.safetensors")})
-    raise CheckpointError(f"no file {path} and no checkpoint of that name; known names: {', '.join(known) or 'none'}")
-
-
 def open_world_model(path_or_name: str | Path) -> WorldModelFile:
     """Read the header of a checkpoint and check the file against the index beside it.
 
     Raises:
         CheckpointError: not found, truncated, not ours, or changed since it was written.
     """
-    path = find_checkpoint(path_or_name)
-    header = read_metadata(path)
-    if header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} is not a world model of this package (format {header.get('format')!r});"
-            " official and Hugging Face files go through `jepa convert` first"
-        )
-    version = _verified_version(path)
-    card = _from_json(ModelCard, header["card"], path)
-    if card is None:
-        raise CheckpointError(f"{path} has no model card; write it again with this version of the package")
+    header = open_header(path_or_name)
+    predictor = json.loads(header.texts["predictor"])
     return WorldModelFile(
-        path,
-        replace(card, version=version),
-        _encoder_description(header["encoder"], path),
-        _from_json(ActionPredictorConfig, header["predictor"], path),
-        json.loads(header["provenance"]),
+        header.path,
+        header.card,
+        _encoder_description(header.texts["encoder"], header.path),
+        None if predictor is None else from_values(ActionPredictorConfig, predictor, header.path),
+        json.loads(header.texts["provenance"]),
     )
-
-
-def _verified_version(path: Path) -> str:
-    file_digest, weights_digest = digests(path)
-    index_path = path.parent / "index.json"
-    entry = json.loads(index_path.read_text()).get(path.name) if index_path.exists() else None
-    if entry is not None and entry["sha256"] != file_digest:
-        raise CheckpointError(
-            f"{path} has SHA-256 {file_digest[:16]}…, its index says {entry['sha256'][:16]}…;"
-            " the file changed after it was written, fetch or write it again"
-        )
-    return weights_digest[:_VERSION_DIGITS]
-
-
-def _from_json(kind: type[Config], text: str, path: Path) -> Config | None:
-    values = json.loads(text)
-    return None if values is None else _from_values(kind, values, path)
-
-
-def _from_values(kind: type[Config], values: Mapping[str, Any], path: Path) -> Config:
-    unknown = set(values) - {field.name for field in fields(kind)}  # type: ignore[arg-type] # all are dataclasses
-    if unknown:
-        raise CheckpointError(f"{path} was written by another version: {kind.__name__} has no {sorted(unknown)}")
-    arguments: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    return kind(**arguments)
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

@@ -22,7 +22,7 @@ from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorCo
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.official_files import OfficialWeights, read_official
 from jepa_world_model.registry import OFFICIAL_MODELS, OfficialModel, official_model
-from jepa_world_model.safetensors_file import read_metadata
+from jepa_world_model.safetensors_header import read_metadata
 from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
 
 Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, MaskedPredictorConfig)

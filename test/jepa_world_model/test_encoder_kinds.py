@@ -18,7 +18,7 @@ from training_data import make_episodes, save_episodes
 from jepa_world_model.checkpoint import CheckpointError, open_world_model
 from jepa_world_model.convert import ConvertConfig, convert
 from jepa_world_model.encoders import ENCODER_KINDS, EncoderSource
-from jepa_world_model.safetensors_file import read_metadata
+from jepa_world_model.safetensors_header import read_metadata
 from jepa_world_model.training.loop import LoopConfig
 from jepa_world_model.training.post_train import PostTrainConfig
 from jepa_world_model.training.predictor_run import PredictorShape
