@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin
 
 from jepa_common.parameters import DeclaredParameter, declared_parameters
 from jepa_common.resources import share_folder
+from jepa_common.whole_files import write_whole
 
 DOCUMENT = Path("docs", "parameters.md")
 
@@ -98,7 +99,7 @@ def _type_name(kind: Any) -> str:
 def main() -> int:
     """Writes the document of a source tree."""
     path = share_folder() / DOCUMENT
-    path.write_text(parameter_document(), encoding="utf-8")
+    write_whole(path, parameter_document())
     print(path)
     return 0
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from jepa_common.whole_files import write_whole
 from jepa_planner.solvers.factory import SolverName
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.task_names import REACH, TASK_NAMES, check_task
@@ -219,8 +220,7 @@ def _write_json(path: Path, config: SimEvalConfig, sections: Sequence[TaskSectio
     content: dict[str, Any] = reports[config.task]
     if config.all:
         content = {**_heading(config, model), "episodes": config.episodes, "tasks": reports}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def _heading(config: SimEvalConfig, model: str) -> dict[str, Any]:

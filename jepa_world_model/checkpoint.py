@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from jepa_common.whole_files import write_whole
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.checkpoint_header import FORMAT, VERSION_DIGITS, from_values, open_header
@@ -153,9 +154,7 @@ def _update_index(path: Path, entry: dict[str, str]) -> None:
     index_path = path.parent / "index.json"
     index = json.loads(index_path.read_text()) if index_path.exists() else {}
     index[path.name] = entry
-    temporary = index_path.with_suffix(".partial")
-    temporary.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
-    temporary.replace(index_path)
+    write_whole(index_path, json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 def open_world_model(path_or_name: str | Path) -> WorldModelFile:

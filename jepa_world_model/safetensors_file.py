@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jepa_common.whole_files import whole_file
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.safetensors_header import LENGTH_BYTES
 
@@ -41,16 +42,10 @@ def write_tensors(path: Path, slots: Mapping[str, TensorSlot], metadata: Mapping
     Raises:
         CheckpointError: a dtype that the format has no name for here.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(_header(slots, metadata))
-            for slot in slots.values():
-                file.write(_raw_bytes(slot.read().to(slot.dtype)))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        file.write(_header(slots, metadata))
+        for slot in slots.values():
+            file.write(_raw_bytes(slot.read().to(slot.dtype)))
 
 
 def _header(slots: Mapping[str, TensorSlot], metadata: Mapping[str, str]) -> bytes:

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from jepa_common.whole_files import write_whole
 from jepa_world_model.encoders import EncoderSource
-from jepa_world_model.training.run_folder import save_tensors, write_text
+from jepa_world_model.training.run_folder import save_tensors
 from jepa_world_model.vision_transformer import EncoderConfig, Generation, VisionTransformer
 
 WEIGHTS_FILE = "encoder.pt"
@@ -46,7 +47,7 @@ def encoder_config(shape: EncoderShape, image_size: int) -> EncoderConfig:
 
 def save_run_encoder(folder: Path, encoder: VisionTransformer) -> Path:
     """Write the weights, and the shape beside them; returns the weights' path."""
-    write_text(folder / SHAPE_FILE, json.dumps(asdict(encoder.config), indent=1) + "\n")
+    write_whole(folder / SHAPE_FILE, json.dumps(asdict(encoder.config), indent=1) + "\n")
     save_tensors(folder / WEIGHTS_FILE, encoder.state_dict())
     return folder / WEIGHTS_FILE
 
