@@ -1,10 +1,11 @@
 """docs/parameters.md: every parameter of every node, written from where the parameters are declared.
 
-`python -m jepa_tools.parameter_docs` writes it; a test fails when it is out of date.
+`python -m jepa_tools.parameter_docs` writes it; with `--check` it only says whether it is current, as `make lint` does.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from collections.abc import Iterator
@@ -97,10 +98,17 @@ def _type_name(kind: Any) -> str:
 
 
 def main() -> int:
-    """Writes the document of a source tree."""
+    """Writes the document of a source tree, or compares it with the code."""
+    parser = argparse.ArgumentParser(description="Writes docs/parameters.md from the declarations of the parameters.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when the document is not current")
+    check: bool = parser.parse_args().check
     path = share_folder() / DOCUMENT
-    write_whole(path, parameter_document())
-    print(path)
+    if not check:
+        write_whole(path, parameter_document())
+        print(path)
+    elif not path.exists() or path.read_text(encoding="utf-8") != parameter_document():
+        print(f"{path} is not current; run: python -m jepa_tools.parameter_docs", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -13,6 +13,7 @@ import tempfile
 import textwrap
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -276,3 +277,15 @@ def install_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
         return site
 
     return install
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where the time went, by area: CONTRIBUTING.md quotes it."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    seconds: Counter[str] = Counter()
+    for report in (report for report in reports if isinstance(report, pytest.TestReport)):
+        seconds["/".join(report.nodeid.split("/")[:2])] += report.duration
+    if len(seconds) > 1:
+        terminalreporter.section("seconds by area")
+        for area, spent in seconds.most_common():
+            terminalreporter.write_line(f"{spent:7.0f}  {area}")
