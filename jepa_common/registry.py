@@ -9,7 +9,7 @@ Another package adds one with a line in its ``pyproject.toml``::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast
 
@@ -33,6 +33,7 @@ class Registry(Generic[Thing]):
     group: str
     noun: str
     own: Mapping[str, str]
+    _loaded: dict[str, Thing] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def names(self) -> tuple[str, ...]:
         """Every name: this package's first, then the others in alphabetical order."""
@@ -46,10 +47,15 @@ class Registry(Generic[Thing]):
             UnknownNameError: there is none.
             ImportError, AttributeError: its package announces what it does not have.
         """
+        if name not in self._loaded:
+            self._loaded[name] = cast(Thing, self._entry_point(name).load())
+        return self._loaded[name]
+
+    def _entry_point(self, name: str) -> EntryPoint:
         if name in self.own:
-            return cast(Thing, EntryPoint(name, self.own[name], self.group).load())
+            return EntryPoint(name, self.own[name], self.group)
         for point in entry_points(group=self.group, name=name):
-            return cast(Thing, point.load())
+            return point
         raise UnknownNameError(
             f"expected a {self.noun} of {', '.join(self.names())}, got {name!r}; one of another package is found "
             f"when that package is installed and names it in its entry points {self.group!r}"

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
+from jepa_common.registry import Registry
 from jepa_world_model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
-Distance = Literal["l1", "l2", "cosine", "metric", "metric_gripper"]
-AnyDistance = Literal["", Distance]
-"""A distance that may be left to the card."""
+if TYPE_CHECKING:
+    from torch import Tensor
+
 METRIC_DISTANCES = ("metric", "metric_gripper")
 """Those that take the checkpoint's linear map; their unit is about a metre."""
+
+DISTANCES: Registry[Callable[[Tensor, Tensor, Tensor | None], Tensor]] = Registry(
+    "jepa_ros.distances",
+    "distance",
+    {
+        "l1": "jepa_world_model.energy:l1",
+        "l2": "jepa_world_model.energy:l2",
+        "cosine": "jepa_world_model.energy:cosine",
+        **dict.fromkeys(METRIC_DISTANCES, "jepa_world_model.energy:no_metric"),
+    },
+)
+"""Distances of latents ``[..., N, D]`` to a goal ``[N, D]``, both float32, with weights ``[N]`` or None: ``[...]``."""
+
+if TYPE_CHECKING:
+    Distance = str
+    AnyDistance = str
+else:
+    # What a command line offers: what is installed when the program starts.
+    Distance = Literal[DISTANCES.names()]
+    AnyDistance = Literal["", Distance]
+"""A distance that may be left to the card."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +98,16 @@ class ModelCard:
         Raises:
             ValueError: there is no such distance.
         """
-        if distance not in get_args(AnyDistance):
-            raise ValueError(f"distance: expected {', '.join(get_args(Distance))} or nothing, got {distance!r}")
         if distance in ("", self.distance):
             return self
-        other: Distance = distance  # type: ignore[assignment] # among them
-        if {other, self.distance} <= set(METRIC_DISTANCES):
-            return replace(self, distance=other)
+        names = DISTANCES.names()
+        if distance not in names:
+            raise ValueError(f"distance: expected {', '.join(names)} or nothing, got {distance!r}")
+        if {distance, self.distance} <= set(METRIC_DISTANCES):
+            return replace(self, distance=distance)
         return replace(
             self,
-            distance=other,
+            distance=distance,
             reach_energy=None,
             reach_tolerance_m=None,
             energy_per_meter=None,
