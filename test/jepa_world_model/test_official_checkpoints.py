@@ -20,6 +20,7 @@ from jepa_world_model.official_checkpoints import (
     official_version,
     open_official,
 )
+from jepa_world_model.registry import OFFICIAL_MODELS, OfficialModel
 from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
 
 TINY = NetworkShapes(
@@ -68,6 +69,14 @@ def shapes_file(tmp_path):
 def test_the_averaged_encoder_is_preferred(official):
     encoder = load_encoder(official, shapes=TINY)
     assert encoder.blocks[0].attn.qkv.weight.abs().sum() > 0
+
+
+def test_a_released_model_can_be_named_as_encoders_of_other_kinds_are(official, monkeypatch):
+    model = OfficialModel("tiny", TINY.encoder, action_predictor=TINY.action_predictor)
+    monkeypatch.setitem(OFFICIAL_MODELS, "tiny", model)
+    encoder = load_encoder(f"vjepa:tiny@{official}")
+    for name, tensor in load_encoder(official, shapes=TINY).state_dict().items():
+        assert torch.equal(encoder.state_dict()[name], tensor)
 
 
 def test_without_an_averaged_encoder_the_trained_one_is_taken(tmp_path):
