@@ -122,4 +122,4 @@ class ModelCard:
     @property
     def preprocess(self) -> Preprocess:
         """How camera frames become the encoder's input."""
-        return Preprocess(self.image_size, self.short_side, self.mean, self.std)
+        return Preprocess(self.image_size, self.short_side, mean=self.mean, std=self.std)
