@@ -7,7 +7,7 @@
 # make clean    removes the environment and everything built
 #
 # ROS_DISTRO=jazzy (the default) or kilted chooses the ROS 2 wheels. Where a ROS 2 distribution is sourced, that one is
-# used instead. PYTHON=... chooses the interpreter, SEED=... the demo's seed, TESTS=... the tests.
+# used instead. PYTHON=... chooses the interpreter, SEED=... and TASK=... the demo, TESTS=... the tests.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,6 +17,7 @@ SHELL := /bin/bash
 ROS_DISTRO ?= jazzy
 PYTHON ?= python3
 SEED ?= 1
+TASK ?= reach
 TESTS ?= test
 UV_VERSION := >=0.9,<0.14
 PIP_FEATURES := control,sim,train
@@ -60,7 +61,7 @@ endif
 all: $(STAMPS)/ready
 
 demo: all
-	@$(RUN) -m jepa_tools demo --seed $(SEED) --out out/demo
+	@$(RUN) -m jepa_tools demo --task $(TASK) --seed $(SEED) --out out/demo
 
 test: all $(STAMPS)/test_interfaces
 	@$(RUN) -m pytest $(TESTS)

@@ -154,9 +154,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         client = self.create_client(ScoreActions, "score_actions")
         self.configured.callback(self.destroy_client, client)
         solver = parameters.solver
-        config = ServiceCostConfig(
-            self._model, parameters.distance(self._card), solver.sum_over_horizon, solver.score_timeout
-        )
+        config = ServiceCostConfig(self._model, solver.distance, solver.sum_over_horizon, solver.score_timeout)
         return ServiceCosts(client, config, lambda goal: self._events.put(lambda: self._goals.show_again(goal)))
 
     def _make_mpc(self, parameters: PlannerParameters) -> Mpc[LatentStamps, int]:

@@ -224,7 +224,7 @@ class SolverParameters:
     )
     seed: int = parameter(0, "Seed of the search", minimum=0)
     distance: str = parameter(
-        "", "How energies compare latents; empty: the card's, for its way of moving the gripper",
+        "", "How energies compare latents; empty: the card's",
         choices=get_args(AnyDistance),
     )  # fmt: skip
     sum_over_horizon: bool = parameter(False, "Sum energies over the horizon instead of taking the last step's")
@@ -349,7 +349,7 @@ class GraspParameters:
     )
     plans: int = parameter(
         _GRIPPER.plans,
-        "So many of the last plans are averaged; after fewer, fingers let go of nothing, and no goal is reached",
+        "Plans near a goal before which fingers let go of nothing, and no goal is reached",
         minimum=1,
         maximum=100,
         live=True,
@@ -360,11 +360,6 @@ class GraspParameters:
     dwell_steps: int = parameter(
         _GRIPPER.dwell_steps, "Steps between two changes of mind", minimum=0, maximum=1000, live=True
     )
-
-    @property
-    def planned(self) -> bool:
-        """Whether the planner moves the gripper."""
-        return self.mode == "planned"
 
     def config(self) -> GripperConfig:
         """The library's configuration."""
@@ -434,10 +429,6 @@ class PlannerParameters:
             give_up_seconds=self.goal.give_up_seconds,
             dry_run=self.dry_run,
         )
-
-    def distance(self, card: ModelCard) -> str:
-        """By which distance the predictor is asked for energies."""
-        return self.solver.distance or (card.gripper_distance if self.grasp.planned else "")
 
     def mpc_config(self, card: ModelCard) -> MpcConfig:
         """How one action is planned with the model of ``card``."""

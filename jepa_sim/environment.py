@@ -19,6 +19,10 @@ from jepa_world_model.poses import POSE_DIM, integrate
 
 Vector = NDArray[np.float64]
 
+# Joints that are slower are at rest, rad/s, and an action takes no longer than so many control periods.
+_REST_SPEED = 0.02
+_LONGEST_FINISH = 8
+
 
 @dataclass(frozen=True)
 class EnvironmentConfig:
@@ -82,6 +86,7 @@ class TableEnvironment:
         # What the camera sees at the end of a period happened after this many of its physics steps.
         self._seen_after = steps - round(config.camera_latency_s / self.simulation.timestep)
         self._seen: Snapshot | None = None
+        self._destination: Vector | None = None
         self._gripper_ramp = np.minimum(1.0, np.arange(1, steps + 1) / (config.gripper_share * steps))
 
     def __enter__(self) -> TableEnvironment:
@@ -110,7 +115,7 @@ class TableEnvironment:
         """
         self._closedness = reset_scene(self.simulation, self.kinematics, seed, joint_positions, self.config.reset, task)
         self._motion.rest_at(self.simulation.arm_positions())
-        self._seen = None
+        self._seen = self._destination = None
 
     def step(self, action: ArrayLike) -> Vector:
         """Carries out one action [7] and returns the state [7] one control period later.
@@ -123,8 +128,24 @@ class TableEnvironment:
         target = self._target(action)
         rotation = Rotation.from_euler("xyz", target[3:6]).as_matrix()
         joints = self.kinematics.solve(target[:3], rotation, self._motion.state.positions).positions
-        simulation, before = self.simulation, self.simulation.commanded_fingers().mean()
         self._closedness = float(target[6])
+        return self._go_toward(joints)
+
+    def finish(self) -> Vector:
+        """Lets the arm carry out its last action to the end, and returns the state [7] then.
+
+        Robots whose planner thinks for seconds stand still while it does; those that replan every period never do.
+        """
+        for _ in range(_LONGEST_FINISH):
+            if self._destination is None or np.abs(self.joint_velocities()).max() < _REST_SPEED:
+                break
+            self._go_toward(self._destination)
+        return self.state()
+
+    def _go_toward(self, joints: Vector) -> Vector:
+        """One control period on the way to arm joint positions [7] and to the commanded closedness."""
+        self._destination = joints
+        simulation, before = self.simulation, self.simulation.commanded_fingers().mean()
         change = float(HAND.value(self._closedness)) - before
         moves = zip(self._motion.move(joints, self._times), self._gripper_ramp, strict=True)
         for index, (positions, share) in enumerate(moves):
@@ -175,7 +196,7 @@ class TableEnvironment:
         """
         self.simulation.place_arm(checked_joint_positions(joint_positions))
         self._motion.rest_at(self.simulation.arm_positions())
-        self._seen = None
+        self._seen = self._destination = None
 
     def place_gripper(self, closedness: float) -> None:
         """Opens or closes the fingers at once; raises ValueError outside 0 (open) to 1 (closed)."""
@@ -183,7 +204,7 @@ class TableEnvironment:
             raise ValueError(f"expected a closedness from 0 to 1, got {closedness}")
         self.simulation.place_fingers(closedness)
         self._closedness = closedness
-        self._seen = None
+        self._seen = self._destination = None
 
     def save(self) -> EnvironmentSnapshot:
         """The present state, for `restore`."""
@@ -194,7 +215,7 @@ class TableEnvironment:
         self.simulation.restore(snapshot.simulation)
         self._motion.continue_from(snapshot.motion)
         self._closedness = snapshot.closedness
-        self._seen = None
+        self._seen = self._destination = None
 
     def _target(self, action: ArrayLike) -> Vector:
         values = np.asarray(action, dtype=np.float64)

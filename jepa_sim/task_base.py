@@ -122,6 +122,7 @@ class TaskConfig:
         image_size: side of goal images, pixels.
         steps: budgets of the goals.
         near: where a hand begins that is to grasp; None begins anywhere.
+        whole_steps: every action is carried out to its end before the next one is chosen; else for a control period.
         one_goal: if positive, the last goal alone is shown, with so many times the steps that the expert needs.
         expert: how goals are reached for their pictures.
     """
@@ -138,6 +139,7 @@ class TaskConfig:
     image_size: int = 256
     steps: StepBudgets = StepBudgets()
     near: NearStart | None = None
+    whole_steps: bool = False
     one_goal: float = 0.0
     expert: ExpertConfig = field(default_factory=ExpertConfig)
 

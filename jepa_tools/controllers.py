@@ -20,7 +20,7 @@ from jepa_sim.task_names import REACH
 from jepa_sim.tasks import Task, TaskEpisode
 from jepa_tools.model_cost import FrameMemory, ModelCosts, SeenFrames
 from jepa_tools.protocols import Protocol
-from jepa_world_model.model_card import ModelCard
+from jepa_world_model.model_card import Distance, ModelCard
 from jepa_world_model.world_model import WorldModel
 
 Vector = NDArray[np.float64]
@@ -125,7 +125,8 @@ class ControlConfig:
         goals: when a goal is over; a tolerance of 0 is the model card's.
         gripper: commanded as the expert did on the way to each goal, or planned; None as the protocol says.
         max_yaw: largest planned turn of the hand about the vertical per step, rad; None is the protocol's.
-        gripper_weight: metres that a full stroke counts where the gripper is planned; 0 is the model card's.
+        gripper_weight: metres that a full stroke counts in energies where the gripper is planned; 0 leaves them as they
+            are fitted.
     """
 
     solver: SolverConfig = field(default_factory=lambda: SolverConfig(max_step=0.0))
@@ -165,7 +166,7 @@ class ModelController:
 
     def __init__(self, model: WorldModel, config: ControlConfig) -> None:
         self._model, self._config = model.weighing_gripper(config.gripper_weight), config.with_card(model.card)
-        distance = model.card.gripper_distance if config.plans_gripper else None
+        distance: Distance | None = "metric_gripper" if config.plans_gripper and config.gripper_weight else None
         self._memory, self._costs = FrameMemory(model), ModelCosts(self._model, distance)
         self._mpc: Mpc[SeenFrames, Tensor] = Mpc(self._config.mpc, make_solver(self._config.solver))
         self._goals: GoalSequence[Tensor] | None = None

@@ -111,6 +111,8 @@ def run_episode(
     controller.begin(environment, episode)
     while record.steps < episode.steps and (action := controller.act(environment)) is not None:
         environment.step(action)
+        if task.config.whole_steps:
+            environment.finish()
         record.stepped(controller.goal_index())
     return record.result(controller.plan_seconds(), controller.energy())
 

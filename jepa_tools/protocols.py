@@ -9,7 +9,8 @@
 
 `published` follows the V-JEPA 2 paper (section 4.2): pick-and-place gets three pictures, of the object held, near its
 place and at its place, for 4, 10 and 4 steps; grasp and reach-with-object get one. The paper names no distances for its
-starts and no steps for a grasp; those here are ours.
+starts and no steps for a grasp; those here are ours. Its planner takes seconds, so that the arm has come to rest at
+every picture: here, too.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Protocol:
         grasp_steps: the same for tasks that end with the grasp.
         gripper: whether goals bring the expert's commands along.
         near: where a hand begins that is to grasp; None begins anywhere.
+        whole_steps: the arm comes to rest after every step, as the paper's do, whose planner takes seconds.
         one_goal: if positive, only the last goal is shown, with so many times the expert's steps.
         align: the expert of the pictures grasps a box by two faces.
         max_yaw: largest planned turn of the hand about the vertical per step, rad.
@@ -50,6 +52,7 @@ class Protocol:
     grasp_steps: StepBudgets
     gripper: GripperMode
     near: NearStart | None = None
+    whole_steps: bool = False
     one_goal: float = 0.0
     align: bool = False
     max_yaw: float = 0.0
@@ -60,6 +63,7 @@ class Protocol:
         return TaskConfig(
             steps=replace(steps, **changes.given),
             near=self.near,
+            whole_steps=self.whole_steps,
             one_goal=self.one_goal,
             expert=ExpertConfig(align=self.align),
         )
@@ -78,11 +82,13 @@ def _published(name: ProtocolName, grasp: int, carry: int, place: int, grasp_alo
     return Protocol(
         name=name,
         help=f"pick-and-place: three pictures with {grasp}/{carry}/{place} steps; grasp ({grasp_alone} steps) and "
-        f"reach with object: one; gripper planned; {_NEAR_TEXT}; the judge lifts what was grasped",
+        f"reach with object: one; gripper planned; {_NEAR_TEXT}; "
+        "every step is carried out to its end; the judge lifts what was grasped",
         steps=StepBudgets(**_NO_WAY, grasped=grasp, carried=0, nearby=carry, released=place),
         grasp_steps=StepBudgets(**_NO_WAY, grasped=grasp_alone),
         gripper="planned",
         near=_NEAR,
+        whole_steps=True,
         align=True,
         max_yaw=_LARGEST_TURN,
     )

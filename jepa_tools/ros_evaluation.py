@@ -63,7 +63,9 @@ def write_parameters(config: SimEvalConfig, path: Path) -> Path:
     planning, planner = config.planning, values["/**/planner"]["ros__parameters"]
     planner.setdefault("grasp", {})["mode"] = planning.gripper
     planner["solver"] |= {"max_yaw": planning.max_yaw, "distance": config.distance}
-    values["/**/predictor"]["ros__parameters"]["gripper_weight"] = planning.gripper_weight
+    if planning.plans_gripper and planning.gripper_weight:
+        planner["solver"]["distance"] = "metric_gripper"
+        values["/**/predictor"]["ros__parameters"]["gripper_weight"] = planning.gripper_weight
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path
 

@@ -46,9 +46,9 @@ class SimEvalConfig:
         protocol: How much help the planner gets. assisted: up to eight sub-goal pictures and the gripper's schedule
             from the scripted expert. published: three pictures for pick-and-place with 4, 10 and 4 steps, one for grasp
             and for reach with object; the gripper is planned; a hand that is to grasp starts 7 to 11 cm above its grasp
-            and at most 3 cm to the side; the judge lifts what was grasped. published-long: the same with 12, 12 and 8
-            steps. one-goal: the final picture alone, with twice the steps that the expert needs; the gripper is
-            planned; starts anywhere. See jepa_tools/protocols.py.
+            and at most 3 cm to the side; every step is carried out to its end; the judge lifts what was grasped.
+            published-long: the same with 12, 12 and 8 steps. one-goal: the final picture alone, with twice the steps
+            that the expert needs; the gripper is planned; starts anywhere. See jepa_tools/protocols.py.
         all: All of them, with a report, instead of the one.
         episodes: How many of each task.
         seed: Names the scenes; none of them is one that data was collected in.
@@ -124,6 +124,8 @@ class SimEvalConfig:
             changes.append(f"gripper {planning.gripper}")
         if planning.max_yaw != protocol.max_yaw:
             changes.append(f"turns of {planning.max_yaw:g} rad")
+        if self.ros and protocol.whole_steps:
+            changes.append("steps overlap")
         return f"{self.protocol}, but {', '.join(changes)}" if changes else self.protocol
 
     @property

@@ -24,7 +24,8 @@ def latent_distance(
     one minus the tokens' mean cosine similarity. "metric" is the norm of the difference after a linear map
     ``metric`` ``[K, N * D]`` that was fitted to the robot's recorded states (see
     :mod:`jepa_world_model.training.energy_metric`); its unit is about a metre of the end-effector's way.
-    "metric_gripper" is the same for a map in which the gripper counts more (``WorldModel.distance`` chooses it).
+    "metric_gripper" is the same for a map in which the gripper counts more, "scene" for one that also follows small
+    things in the picture (``WorldModel.metric_of`` makes both).
 
     Other packages add distances through the entry points ``jepa_ros.distances``.
 

@@ -12,7 +12,7 @@ from jepa_world_model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 if TYPE_CHECKING:
     from torch import Tensor
 
-METRIC_DISTANCES = ("metric", "metric_gripper")
+METRIC_DISTANCES = ("metric", "metric_gripper", "scene")
 """Those that take the checkpoint's linear map; their unit is about a metre."""
 
 DISTANCES: Registry[Callable[[Tensor, Tensor, Tensor | None], Tensor]] = Registry(
@@ -57,10 +57,10 @@ class ModelCard:
         reach_energy: energy below which the goal counts as reached; None when nobody measured it.
         reach_tolerance_m: distance that ``reach_energy`` was calibrated for, metres.
         energy_per_meter: slope of the energy over the distance to the goal, near the goal; None when not measured.
+        scene_rows: rows of the checkpoint's linear map, its last ones, that follow small things in the picture.
         gripper_weight_m: metres that a full stroke of the gripper counts in the distance "metric", whose last row tells
             the closedness.
-        planned_gripper_weight_m: the same in "metric_gripper", by which a planned gripper is planned: there it has to
-            stand out from what the pose is uncertain by.
+        planned_gripper_weight_m: the same in "metric_gripper", where it stands out from what the pose is uncertain by.
         surprise_energy: prediction error above which what came is called unexpected; None when not measured.
     """
 
@@ -81,6 +81,7 @@ class ModelCard:
     reach_energy: float | None = None
     reach_tolerance_m: float | None = None
     energy_per_meter: float | None = None
+    scene_rows: int = 0
     gripper_weight_m: float = 0.01
     planned_gripper_weight_m: float = 0.1
     surprise_energy: float | None = None
@@ -113,11 +114,6 @@ class ModelCard:
             energy_per_meter=None,
             surprise_energy=None,
         )
-
-    @property
-    def gripper_distance(self) -> Distance:
-        """The distance by which a planned gripper is planned."""
-        return "metric_gripper" if self.distance == "metric" else self.distance
 
     @property
     def preprocess(self) -> Preprocess:

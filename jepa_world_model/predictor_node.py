@@ -56,7 +56,7 @@ class PredictorParameters:
     )
     gripper_weight: float = parameter(
         0.0,
-        "Metres that a full stroke counts where the gripper is planned; 0: the model card's",
+        "Metres that a full stroke of the gripper counts in the distance metric_gripper; 0: the model card's",
         minimum=0.0,
         maximum=1.0,
     )

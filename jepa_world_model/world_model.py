@@ -208,17 +208,34 @@ class WorldModel:
             ValueError: shapes that differ, or "metric" where the checkpoint holds none.
         """
         chosen = distance or self.card.distance
-        metric = self._gripper_metric if chosen == "metric_gripper" else self.metric
+        metric = self.metric_of(chosen)
         return latent_distance(self._latent(latents), self._latent(goal), chosen, metric, self.token_weights)
 
-    @functools.cached_property
-    def _gripper_metric(self) -> Tensor | None:
-        """The metric with the closedness, its last row, at the weight of a planned gripper."""
+    def metric_of(self, distance: Distance) -> Tensor | None:
+        """The linear map ``[K, tokens * dim]`` of a distance; None for those that need none, or have none here.
+
+        "metric" takes the robot's rows, "metric_gripper" the same with the closedness, their last, at the weight of a
+        planned gripper, "scene" adds the rows that follow small things.
+        """
         if self.metric is None:
             return None
-        metric = self.metric.clone()
-        metric[-1] *= self.card.planned_gripper_weight_m / self.card.gripper_weight_m
-        return metric
+        return self._metrics.get(distance)
+
+    @functools.cached_property
+    def _metrics(self) -> dict[Distance, Tensor]:
+        rows = self._robot_rows
+        gripper = rows.clone()
+        gripper[-1] *= self.card.planned_gripper_weight_m / self.card.gripper_weight_m
+        metrics: dict[Distance, Tensor] = {"metric": rows, "metric_gripper": gripper}
+        if self.card.scene_rows and self.metric is not None:
+            metrics["scene"] = torch.cat([gripper, self.metric[len(rows) :]])
+        return metrics
+
+    @functools.cached_property
+    def _robot_rows(self) -> Tensor:
+        if self.metric is None:
+            raise ValueError(f"{self.card.name} holds no metric")
+        return self.metric[: len(self.metric) - self.card.scene_rows]
 
     def gripper_change(self, latent: Array, goal: Array) -> float:
         """How much further closed (-1..1) the fingers are in ``goal`` than in ``latent``, both ``[tokens, dim]``.
@@ -228,7 +245,7 @@ class WorldModel:
         if self.metric is None:
             return float("nan")
         difference = (self._latent(goal) - self._latent(latent)).flatten()
-        return float(self.metric[-1] @ difference) / self.card.gripper_weight_m
+        return float(self._robot_rows[-1] @ difference) / self.card.gripper_weight_m
 
     def weighing_gripper(self, metres: float) -> WorldModel:
         """The same model, in whose distance "metric_gripper" a full stroke counts so many ``metres``; 0: as it does.
@@ -251,6 +268,8 @@ class WorldModel:
         card = self.card.measured_by(distance)
         if card.distance in METRIC_DISTANCES and self.metric is None:
             raise ValueError(f"distance: {card.name} holds no metric; ask for l1, l2 or cosine")
+        if card.distance == "scene" and not card.scene_rows:
+            raise ValueError(f"distance: the metric of {card.name} follows no things; ask for another one")
         if card.distance in METRIC_DISTANCES and self.token_weights is not None:
             raise ValueError(f"{card.name} measures whole pictures by its metric: with a region, ask for another one")
         return replace(self, card=card)

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 from torch import Tensor
 from tqdm import tqdm
 
 from jepa_tools.bench.machine import describe_machine
 from jepa_tools.bench.report import print_table, write_report
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
+from jepa_world_model.energy import latent_distance
+from jepa_world_model.model_card import Distance
 from jepa_world_model.training.readout import (
     Quantity,
     Readout,
@@ -26,6 +29,8 @@ from jepa_world_model.training.readout import (
 )
 from jepa_world_model.training.validation import HorizonTable, imagine, validate
 from jepa_world_model.world_model import WorldModel
+
+_RANKED_PAIRS = 4000
 
 
 @dataclass(frozen=True)
@@ -85,10 +90,14 @@ def bench_world(config: WorldBench) -> Path:
     rows = [row for name, readout in readouts.items() for row in _readout_rows(config, model, there, name, readout)]
     title = f"{model.card.model_id}: median (p90) error of read-outs trained on {train.episodes} episodes; places in cm"
     print_table(title, rows)
-    report = validate(model.predictor, there.latents, held_out, model.metric, config.horizon, config.clips, config.seed)
+    report = validate(
+        model.predictor, there.latents, held_out, model.metric_of("metric"), config.horizon, config.clips, config.seed
+    )
     shares = [row for table in report.tables for row in _shares(table)]
     print_table("error of predicted latents, as a share of the last frame's and of another clip's actions'", shares)
-    results = {"readouts": rows, "predictions": shares, "validation": report.as_dict()}
+    ranks = [_rank_row(config, model, there, distance) for distance in _distances(model)]
+    print_table("rank correlation of distances between held-out frames with true distances", ranks)
+    results = {"readouts": rows, "predictions": shares, "ranks": ranks, "validation": report.as_dict()}
     return write_report(config.out, config, describe_machine(torch.device("cpu")), results)
 
 
@@ -145,3 +154,25 @@ def _shares(table: HorizonTable) -> list[dict[str, Any]]:
         | {f"{row.horizon}": row.model / getattr(row, field) for row in table.horizons}
         for name, field in guesses.items()
     ]
+
+
+def _distances(model: WorldModel) -> tuple[Distance, ...]:
+    """Those by which the model can compare latents."""
+    metrics: tuple[Distance, ...] = ("metric", "metric_gripper", "scene")
+    return ("l1", "l2", *(name for name in metrics if model.metric_of(name) is not None))
+
+
+def _rank_row(config: WorldBench, model: WorldModel, there: _HeldOut, distance: Distance) -> dict[str, Any]:
+    """Spearman correlation of a distance between random held-out frames with how far apart each quantity is."""
+    latents, targets = there.latents.flatten(0, 1), there.targets.flatten(0, 1)
+    first, second = torch.from_numpy(np.random.default_rng(config.seed).integers(len(latents), size=(2, _RANKED_PAIRS)))
+    metric = model.metric_of(distance)
+    energies = [
+        latent_distance(latents[a : a + 1].float(), latents[b].float(), distance, metric)
+        for a, b in zip(first.tolist(), second.tolist(), strict=True)
+    ]
+    row: dict[str, Any] = {"distance": distance}
+    for quantity in there.quantities:
+        apart = (targets[first] - targets[second])[:, quantity.columns].norm(dim=-1)
+        row[quantity.name] = float(spearmanr(torch.cat(energies).numpy(), apart.numpy()).statistic)
+    return row

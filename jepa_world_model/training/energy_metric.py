@@ -7,7 +7,7 @@ that energies mean the same near the goal and far away. States are recorded with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -50,20 +50,33 @@ class EnergyMetric:
     ridge: float
     median_cm: float
     p90_cm: float
+    scene_rows: int = 0
+
+    @property
+    def robot(self) -> Tensor:
+        """The rows ``[K, tokens * dim]`` that tell the robot's state."""
+        return self.weights[: len(self.weights) - self.scene_rows]
 
 
-def fit_energy_metric(latents: Tensor, states: Tensor, config: MetricConfig, seed: int = 0) -> EnergyMetric:
-    """Ridge regression from latents ``[E, T, tokens, dim]`` to weighted states ``[E, T, 7]``.
+def fit_energy_metric(
+    latents: Tensor, states: Tensor, config: MetricConfig, seed: int = 0, scene: Tensor | None = None
+) -> EnergyMetric:
+    """Ridge regression from latents ``[E, T, tokens, dim]`` to weighted states ``[E, T, 7]`` and ``scene`` targets.
 
-    The last episodes are held out to choose the regularisation.
+    ``scene`` ``[E, T, R]`` are metres, as of :func:`jepa_world_model.training.scene_rows.scene_targets`. The last
+    episodes are held out to choose the regularisation, by the end-effector's position.
     """
+    wanted = _weighted(states, config)
+    if scene is not None:
+        wanted = torch.cat([wanted, scene], dim=-1)
     split = latents.shape[0] - max(1, round(config.held_out_share * latents.shape[0]))
-    inputs, targets = latents[:split].flatten(0, 1), _weighted(states[:split], config).flatten(0, 1)
-    held_out, truth = latents[split:].flatten(0, 1), _weighted(states[split:], config).flatten(0, 1)
+    inputs, targets = latents[:split].flatten(0, 1), wanted[:split].flatten(0, 1)
+    held_out, truth = latents[split:].flatten(0, 1), wanted[split:].flatten(0, 1)
     chosen = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))[: config.rows].sort().values
     moments = Moments.of(inputs[chosen], targets[chosen])
     fits = [_fit(moments, ridge, held_out, truth) for ridge in tqdm(config.ridges, desc="energy metric")]
-    return min(fits, key=lambda fit: fit.median_cm)
+    best = min(fits, key=lambda fit: fit.median_cm)
+    return replace(best, scene_rows=0 if scene is None else scene.shape[-1])
 
 
 def _weighted(states: Tensor, config: MetricConfig) -> Tensor:

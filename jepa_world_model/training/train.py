@@ -43,6 +43,7 @@ from jepa_world_model.training.predictor_run import (
 from jepa_world_model.training.provenance import provenance, read_provenance
 from jepa_world_model.training.readout import fit_linear, readout_errors, readout_targets
 from jepa_world_model.training.run_folder import LOCK_FILE, STATE_FILE, claim, claim_inputs, save_tensors
+from jepa_world_model.training.scene_rows import SceneConfig, scene_targets
 from jepa_world_model.training.validation import validate
 
 _PROBED_EVERY = 4
@@ -63,6 +64,7 @@ class TrainConfig:
         encoder: the encoder's shape, for a run that did not write it down.
         told: what the predictor is told of states and actions in training.
         metric: how the energy's metric is fitted.
+        scene: rows of it that follow small things in the picture, for the distance "scene".
         distance: the energy: "metric" needs few and narrow tokens; "l1" is the published one.
         first_predictor: run folder whose predictor this one starts from: of an earlier ``jepa train``, or of
             ``jepa pretrain --objective tokens``.
@@ -85,6 +87,7 @@ class TrainConfig:
     told: PostObjectiveConfig = field(default_factory=PostObjectiveConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     metric: MetricConfig = field(default_factory=MetricConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
     distance: Literal["metric", "l1"] = "metric"
     first_predictor: Path | None = None
     latents: Literal["standardized", "plain"] = "standardized"
@@ -167,9 +170,18 @@ def kept_metric(config: TrainConfig, data: _Data) -> EnergyMetric:
     with one_process_at_a_time(config.out / LOCK_FILE):
         if not path.exists():
             latents = data.latents.whole()
-            states = torch.from_numpy(data.episodes.states[: len(latents)])
-            save_tensors(path, vars(fit_energy_metric(latents, states, config.metric, config.post.seed)))
+            episodes = data.episodes.first(len(latents))
+            states, scene = torch.from_numpy(episodes.states), _scene(config, episodes)
+            save_tensors(path, vars(fit_energy_metric(latents, states, config.metric, config.post.seed, scene)))
     return EnergyMetric(**torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _scene(config: TrainConfig, episodes: EpisodeArrays) -> Tensor | None:
+    """Where small things are in each picture ``[E, T, R]``, if the metric is to follow them."""
+    if not config.scene.weight_m:
+        return None
+    flat = episodes.images.reshape(-1, *episodes.images.shape[2:])
+    return scene_targets(flat, config.scene, config.post.seed).unflatten(0, episodes.images.shape[:2])
 
 
 def _objective(
@@ -206,19 +218,19 @@ def _finish(
     """Measure on held-out episodes and write the checkpoint."""
     held_out_latents = validation.latents.whole()
     held_out = validation.episodes.first(len(held_out_latents))
-    weights = None if metric is None else metric.weights
+    robot = None if metric is None else metric.robot
     trained = read_provenance(config.encoder_run)
     origin: dict[str, Any] = {
         **provenance("jepa train", config, data.episodes),
         "objective": trained.get("config", {}).get("objective", "joint") if trained else "given encoder",
         "encoder": trained,
-        "held_out": validate(predictor, held_out_latents, held_out, weights).as_dict(),
+        "held_out": validate(predictor, held_out_latents, held_out, robot).as_dict(),
         "probe": _probe(data, held_out_latents, held_out),
         "seconds": round(seconds),
     }
     if metric is not None:
         origin["energy_metric"] = {name: value for name, value in vars(metric).items() if name != "weights"}
-    scale = energy_scale(predictor, held_out_latents, held_out, weights)
+    scale = energy_scale(predictor, held_out_latents, held_out, robot)
     write_checkpoint(config, encoder.cpu(), predictor, data.latents.statistics, metric, scale, origin)
 
 

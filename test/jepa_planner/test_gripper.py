@@ -44,7 +44,7 @@ def test_fingers_in_a_picture_of_a_grasp_close_though_they_stand_at_three_tenths
 
 def test_small_changes_are_noise() -> None:
     gripper = PlannedGripper(GripperConfig(close_change=0.15, open_change=0.18))
-    assert not any(think(gripper, 0.5, change) for change in (0.14, -0.17, 0.1, -0.1, 0.2))
+    assert not any(think(gripper, 0.5, change) for change in (0.14, -0.17, 0.1, -0.1, 0.14))
     assert gripper.command is None and gripper.settled
 
 
@@ -57,11 +57,20 @@ def test_it_does_not_close_on_the_way() -> None:
 
 def test_what_is_held_is_not_dropped_for_one_plan() -> None:
     gripper = holding(GripperConfig(plans=2, open_change=0.18, dwell_steps=0))
-    assert not think(gripper, 0.3, change=-0.3)
-    assert not think(gripper, 0.3, change=0.0)
-    assert not think(gripper, 0.3, change=-0.3)
-    assert think(gripper, 0.3, change=-0.3), "the second in a row"
+    assert not any(think(gripper, 0.3, change) for change in (-0.3, 0.0, -0.1, -0.3))
+    assert think(gripper, 0.3, change=-0.3), "by now the mean is -0.2"
     assert gripper.command == 0.0
+
+
+def test_a_picture_of_an_open_hand_opens_after_two_plans() -> None:
+    gripper = holding(GripperConfig(plans=2, dwell_steps=0))
+    assert [think(gripper, 0.3, change=-0.3) for _ in range(2)] == [False, True]
+
+
+def test_one_plan_closes_and_does_not_wait_for_a_mean() -> None:
+    gripper = PlannedGripper(GripperConfig(plans=3, close_change=0.15))
+    assert not any(think(gripper, 0.0, change) for change in (-0.1, 0.0))
+    assert think(gripper, 0.0, change=0.2)
 
 
 def test_nothing_is_settled_by_one_plan_or_from_afar() -> None:

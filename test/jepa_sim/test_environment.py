@@ -204,3 +204,16 @@ def test_motion_stays_smooth_when_the_target_changes(targets: list[tuple[float, 
     accelerations = np.array([limit.acceleration for limit in limits]) * config.acceleration_scale
     assert np.all(np.abs(velocities) <= largest * (1 + 1e-6))
     assert np.all(np.abs(np.diff(velocities, axis=0)) <= accelerations * step * (1 + 1e-6) + 1e-9)
+
+
+def test_a_finished_action_has_gone_all_its_way_and_rests(environment: TableEnvironment):
+    environment.reset(0)
+    start, action = environment.state(), np.zeros(7)
+    action[:3] = (0.0, 0.0, 0.07) if start[2] < 0.3 else (0.0, 0.0, -0.07)
+    environment.step(action)
+    under_way = np.linalg.norm(environment.state()[:3] - start[:3])
+    finished = environment.finish()
+    assert under_way < 0.06, "a control period is too short for it"
+    assert np.linalg.norm(finished[:3] - start[:3]) == pytest.approx(0.07, abs=0.005)
+    assert np.abs(environment.joint_velocities()).max() < 0.05
+    assert np.array_equal(environment.finish(), finished), "nothing is left to finish"

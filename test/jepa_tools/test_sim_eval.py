@@ -135,6 +135,7 @@ def test_results_carry_the_protocols_name_and_what_was_changed_about_it(
     assert "reach, protocol published-long, but reach 1 steps" in printed and "7 to 11 cm" in printed
     assert "protocol published-long" in (tmp_path / "r.html").read_text()
     assert SimEvalConfig().protocol_label == "assisted"
+    assert SimEvalConfig(ros=True, protocol="published").protocol_label == "published, but steps overlap"
     scheduled = SimEvalConfig(protocol="published", control=ControlConfig(gripper="scheduled", max_yaw=0.1))
     assert scheduled.protocol_label == "published, but gripper scheduled, turns of 0.1 rad"
 

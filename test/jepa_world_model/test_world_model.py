@@ -117,7 +117,6 @@ def test_a_planned_gripper_counts_more_than_by_the_metric_as_it_was_fitted():
     assert float(model.weighing_gripper(0.2).distance(shut, goal, "metric_gripper")) == pytest.approx(0.2)
     assert float(model.weighing_gripper(0.2).distance(shut, goal, "metric")) == pytest.approx(0.01)
     assert float(model.distance(away, goal, "metric_gripper")) == pytest.approx(0.03), "poses count as before"
-    assert model.card.gripper_distance == "metric_gripper" and tiny_card().gripper_distance == "l1"
     with pytest.raises(ValueError, match="gripper weight"):
         model.weighing_gripper(-0.1)
 

@@ -53,6 +53,7 @@ class Rig:
         self.bad_joint = float("nan")
         self.model_id = tiny_model.model_id
         self.goal_position = GOAL
+        self.gripper_change = float("nan")
         self.requests = 0
         self.refused: list[str] = []
         self.controller = TrajectoryController(ARM_JOINTS, ROBOT.limits(ARM_JOINTS))
@@ -127,6 +128,7 @@ class Rig:
     def _score(self, request: ScoreActions.Request, response: ScoreActions.Response) -> ScoreActions.Response:
         self.requests += 1
         response.model, response.surprise = self.model_id, float("nan")
+        response.gripper_change = self.gripper_change
         if not self.predictor:
             response.error_code, response.error_msg = ScoreActions.Response.NOT_ACTIVE, "predictor is inactive"
             return response

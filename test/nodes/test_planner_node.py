@@ -67,6 +67,23 @@ def test_action_with_images_is_encoded_pursued_and_answered(rig) -> None:
     assert rig.gripper and rig.gripper[0].points[0].positions[0] == pytest.approx(0.0)
 
 
+def test_a_planned_gripper_closes_where_the_goal_picture_shows_closed_fingers(make_rig) -> None:
+    rig = make_rig(**{"grasp.mode": "planned"})
+    rig.gripper_change = 0.3
+    distances = []
+    handle = rig.send(rig.request(), lambda _: distances.append((rig.distance, len(rig.gripper))))
+    assert rig.result(handle).error_code == Result.REACHED
+    (command,) = rig.gripper
+    assert command.points[-1].positions[0] == pytest.approx(0.0)
+    assert max(distance for distance, closed in distances if closed) < 0.08, "not on the way"
+
+
+def test_a_scheduled_gripper_stays_where_goals_bring_no_command(rig) -> None:
+    rig.gripper_change = 0.3
+    assert rig.result(rig.send(rig.request())).error_code == Result.REACHED
+    assert not rig.gripper
+
+
 def test_two_goals_at_once_the_newer_one_wins(rig) -> None:
     first = rig.send(rig.request())
     second = rig.send(rig.request())

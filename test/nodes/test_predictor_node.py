@@ -1,8 +1,10 @@
 import array
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros.msg import Latent
 from jepa_ros.srv import PredictLatents, ScoreActions
@@ -105,6 +107,16 @@ def test_energies_are_the_models_for_the_latents_that_the_stamps_name(ready, sta
     assert response.current_energy == pytest.approx(np.abs(ready.latent(2) - ready.latent(3)).mean(), rel=1e-5)
     assert response.seconds > 0.0
     assert math.isnan(response.surprise)
+    assert math.isnan(response.gripper_change), "this model has no metric to tell it from"
+
+
+def test_a_model_with_a_metric_tells_how_the_fingers_of_the_goal_differ(ready):
+    metric = torch.zeros(2, ready.tiny.tokens * ready.tiny.dim)
+    metric[-1, 5] = 1.0
+    scorer = ready.node._scorer
+    scorer.model = replace(scorer.model, metric=metric, card=replace(scorer.model.card, gripper_weight_m=0.5))
+    difference = (ready.latent(3) - ready.latent(2)).ravel()[5]
+    assert ready.score().gripper_change == pytest.approx(2.0 * difference, rel=1e-4)
 
 
 def test_distance_and_horizon_sum_are_the_requests(ready):
