@@ -1,7 +1,9 @@
 # make          the environment in .venv/: Python packages, ROS 2, and this package's interfaces
 # make demo     the simulated arm goes to an image goal; the results are in out/demo/
 # make test     the tests
-# make lint     style and types
+# make lint     style, types, and whether the generated documents are current
+# make format   mends style where it can be mended
+# make hooks    lints before every commit
 # make clean    removes the environment and everything built
 #
 # ROS_DISTRO=jazzy (the default) or kilted chooses the ROS 2 wheels. Where a ROS 2 distribution is sourced, that one is
@@ -55,7 +57,7 @@ else
   export AMENT_PREFIX_PATH := $(VENV)
 endif
 
-.PHONY: all demo test lint format clean
+.PHONY: all demo test lint style types documents format hooks clean
 all: $(STAMPS)/ready
 
 demo: all
@@ -64,11 +66,22 @@ demo: all
 test: all $(STAMPS)/test_interfaces
 	@$(RUN) -m pytest $(TESTS)
 
-lint: all
-	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
+lint: style types documents
+
+style: all
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
+
+types: all
+	@$(RUN) -m mypy
+
+documents: all
+	@$(RUN) -m jepa_tools.parameter_docs --check
 
 format: all
 	@$(RUN) -m ruff check --fix . && $(RUN) -m ruff format .
+
+hooks: all
+	@$(RUN) -m pre_commit install
 
 clean:
 	rm -rf .venv .build build install log out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,6 +23,8 @@ import numpy.typing as npt
 import yaml
 from scipy.spatial.transform import Rotation
 
+from jepa_common.whole_files import write_whole
+
 Floats = npt.NDArray[np.float64]
 
 AXES = ("x", "y", "z")
@@ -219,8 +221,7 @@ def save_calibration(calibration: CameraCalibration, path: Path) -> None:
         "moves": calibration.moves,
     }
     text = yaml.safe_dump({"camera_calibration": values}, sort_keys=False, default_flow_style=None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_YAML_HEADER + text, encoding="utf-8")
+    write_whole(path, _YAML_HEADER + text)
 
 
 def load_rotation(path: Path, model: str = "") -> Floats:

@@ -49,7 +49,7 @@ from jepa_planner.safety import ApprovedCommand
 from jepa_planner.service_cost import ServiceCostConfig, ServiceCosts
 from jepa_planner.solvers import Iteration, make_solver
 from jepa_planner.status_publisher import StatusPublisher
-from jepa_world_model.checkpoint import open_world_model
+from jepa_world_model.checkpoint_header import open_header
 
 TICK_SECONDS = 0.02
 LOG_PERIOD_SECONDS = 2.0
@@ -95,7 +95,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
                 "arm.finger_travel does not tell which end is open: give arm.finger_open and arm.finger_closed instead"
             )
         self._description_refused = ""
-        self._card = open_world_model(parameters.model).card.measured_by(parameters.solver.distance)
+        self._card = open_header(parameters.model).card.measured_by(parameters.solver.distance)
         self._model = self._card.model_id
         self._settings = parameters
         self._camera.configure(parameters.camera_calibration, self._model)

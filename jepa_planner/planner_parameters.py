@@ -235,7 +235,7 @@ class SolverParameters:
     def solver_config(self, card: ModelCard) -> SolverConfig:
         """The library's configuration of the search."""
         return SolverConfig(
-            solver=self.name,  # type: ignore[arg-type] # among the choices
+            solver=self.name,
             samples=self.samples,
             iterations=self.iterations,
             horizon=self.horizon,

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from jepa_common.settings_changes import changed_settings, plain
+from jepa_common.whole_files import write_whole
 from jepa_sim.camera_view import in_turned_axes
 from jepa_sim.environment import EnvironmentConfig, TableEnvironment
 from jepa_sim.episode_store import (
@@ -36,7 +37,6 @@ from jepa_sim.episode_store import (
     LeRobotStore,
     NpzStore,
     Shard,
-    write_complete,
 )
 from jepa_sim.policies import MixedPolicy, PolicyConfig
 from jepa_sim.randomization import RandomizationConfig, randomized_environment
@@ -172,7 +172,7 @@ def _claim_folder(config: CollectConfig) -> None:
                 f"{config.out} holds episodes that were not collected, or without {SETTINGS_FILE}, which says how:"
                 " take another folder"
             )
-        write_complete(path, lambda temporary: temporary.write_text(json.dumps(settings, indent=2) + "\n"))
+        write_whole(path, json.dumps(settings, indent=2) + "\n")
         return
     # Before there was a choice of format it was npz.
     changed = changed_settings({"format": "npz", **json.loads(path.read_text())}, config, _MAY_CHANGE)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -11,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_common.whole_files import whole_file
 from jepa_sim.scene import OBJECTS
 from jepa_world_model.data.lerobot import (
     ACTION,
@@ -92,17 +92,14 @@ class NpzStore:
     def write(self, shard: Shard, episodes: Sequence[Episode]) -> None:
         """See `EpisodeStore`."""
         states = np.stack([episode.states for episode in episodes])
-
-        def write(path: Path) -> None:
+        with whole_file(self.path(shard)) as temporary, temporary.open("wb") as file:
             np.savez(
-                path,
+                file,
                 images=np.stack([episode.images for episode in episodes]),
                 states=states.astype(np.float32),
                 actions=difference(states[:, :-1], states[:, 1:]).astype(np.float32),
                 objects=np.stack([episode.objects for episode in episodes]),
             )
-
-        write_complete(self.path(shard), write)
 
     def finish(self) -> None:
         """Nothing is left to do."""
@@ -161,16 +158,3 @@ def _lerobot_episode(episode: Episode) -> LeRobotEpisode:
         OBJECTS_KEY: episode.objects.reshape(len(episode.objects), -1),
     }
     return LeRobotEpisode(columns, {CAMERA_KEY: episode.images}, TASK)
-
-
-def write_complete(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, and renames it when it is safely on disk."""
-    # The same name at every try, so that what a killed process left is overwritten, not kept.
-    temporary = path.with_name(f".{path.name}")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from jepa_common.resources import find_resource
+from jepa_common.whole_files import write_whole
 from jepa_sim.robot_description import franka_panda
 from jepa_sim.scene import CAMERA_NAME, OBJECTS, CameraConfig, SceneConfig, build_spec, look_at
 
@@ -283,7 +284,7 @@ def files() -> dict[Path, str]:
 def main() -> int:
     """Writes the files again."""
     for path, text in files().items():
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
         print(path)
     return 0
 

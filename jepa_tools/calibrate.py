@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from jepa_common.whole_files import write_whole
 from jepa_planner.calibration_moves import MoveConfig, RandomMoves, score_move
 from jepa_planner.camera_calibration import (
     CalibrationError,
@@ -191,8 +192,7 @@ def _evaluate(config: CalibrateConfig) -> int:
         results.append(result)
         print(_row(result), flush=True)
     if config.json is not None:
-        config.json.parent.mkdir(parents=True, exist_ok=True)
-        config.json.write_text(json.dumps([_as_json(result) for result in results], indent=2) + "\n", encoding="utf-8")
+        write_whole(config.json, json.dumps([_as_json(result) for result in results], indent=2) + "\n")
     return 0
 
 

@@ -14,6 +14,7 @@ from jepa_tools.conversion.columns import Storage
 from jepa_world_model.convert import ConvertConfig
 from jepa_world_model.convert import convert as convert_checkpoint
 from jepa_world_model.data.state_reading import LengthUnit, RotationKind, StateReading
+from jepa_world_model.encoders import EncoderSource
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".safetensors")
 _SOURCES = "a checkpoint (.pt, .safetensors, or a folder of Hugging Face), a bag of ROS 2 or a LeRobot dataset"
@@ -31,7 +32,8 @@ class ConvertRequest:
 
     Attributes:
         paths: what to convert, and last the target. Sources: an official .pt, a Hugging Face safetensors file or its
-            folder; bags or folders of bags; one LeRobot dataset.
+            folder; an encoder of another kind with its local weights file, such as timm:resnet18@resnet18.pth; bags or
+            folders of bags; one LeRobot dataset.
         to: "auto" makes a dataset of bags, a bag of a dataset, and else a checkpoint; "episodes" makes training
             episodes of another lab's dataset, such as DROID.
         model: of a checkpoint: which released model it is, when the file name does not tell, such as vitg-384.
@@ -116,6 +118,8 @@ def _kind(config: ConvertRequest) -> Kind:
     if config.to != "auto":
         return config.to
     source = config.sources[0]
+    if EncoderSource.parse(source) is not None:
+        return "checkpoint"
     if not source.exists():
         raise ValueError(f"{source}: expected {_SOURCES}, but there is no file or folder of that name")
     if (source / "meta" / "info.json").exists():

@@ -13,6 +13,7 @@ import numpy as np
 from jepa_ros.msg import PlannerStatus
 from tqdm import tqdm
 
+from jepa_common.whole_files import write_whole
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.task_names import REACH
 from jepa_sim.tasks import TaskConfig, TaskEpisode, make_task
@@ -61,7 +62,7 @@ def demo(config: DemoConfig) -> int:
     result = _result(config, run, encode_ms)
     outcome = DemoOutcome(run.target, _tolerance(config), run.succeeded, run.final_distance)
     write_pictures(config.out, read_demo_trace(config.out / BAG, run.pursuit.began), outcome)
-    (config.out / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_whole(config.out / RESULT, json.dumps(result, indent=2) + "\n")
     print(_summary(config, run, result))
     return 0 if result["reached"] else 1
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from jepa_common.whole_files import write_whole
 from jepa_planner.arm_motion import ArmMotion, ArmMotionConfig
 from jepa_planner.control_loop import ControlLoop, ControlLoopConfig, Job, LatentStamps, Moment, StepReport
 from jepa_planner.cost import Assessment
@@ -318,7 +319,7 @@ def envelope(config: EnvelopeConfig) -> int:
     report = EnvelopeReport.of(recordings, limits)
     print(report.text())
     config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "envelope.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+    write_whole(config.out / "envelope.json", json.dumps(asdict(report), indent=2) + "\n")
     envelope_figure(recordings, limits).savefig(config.out / "envelope.png", dpi=110, facecolor="white")
     print(config.out / "envelope.png")
     return 0 if report.is_inside else 1

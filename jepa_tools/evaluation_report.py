@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment
 
+from jepa_common.whole_files import write_whole
 from jepa_tools.evaluation import EpisodeResult, StripPicture
 from jepa_tools.evaluation_table import overview, success_cell
 
@@ -90,8 +91,7 @@ def write_report(path: Path, sections: Sequence[TaskSection], config: ReportConf
         table=overview({section.task: section.rows for section in sections}),
         sections=[_section(section, config) for section in sections],
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
 
 
 def _section(section: TaskSection, config: ReportConfig) -> dict[str, Any]:

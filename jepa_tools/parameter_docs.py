@@ -1,10 +1,11 @@
 """docs/parameters.md: every parameter of every node, written from where the parameters are declared.
 
-`python -m jepa_tools.parameter_docs` writes it; a test fails when it is out of date.
+`python -m jepa_tools.parameter_docs` writes it; with `--check` it only says whether it is current, as `make lint` does.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any, get_args, get_origin
 
 from jepa_common.parameters import DeclaredParameter, declared_parameters
 from jepa_common.resources import share_folder
+from jepa_common.whole_files import write_whole
 
 DOCUMENT = Path("docs", "parameters.md")
 
@@ -96,10 +98,17 @@ def _type_name(kind: Any) -> str:
 
 
 def main() -> int:
-    """Writes the document of a source tree."""
+    """Writes the document of a source tree, or compares it with the code."""
+    parser = argparse.ArgumentParser(description="Writes docs/parameters.md from the declarations of the parameters.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when the document is not current")
+    check: bool = parser.parse_args().check
     path = share_folder() / DOCUMENT
-    path.write_text(parameter_document(), encoding="utf-8")
-    print(path)
+    if not check:
+        write_whole(path, parameter_document())
+        print(path)
+    elif not path.exists() or path.read_text(encoding="utf-8") != parameter_document():
+        print(f"{path} is not current; run: python -m jepa_tools.parameter_docs", file=sys.stderr)
+        return 1
     return 0
 
 

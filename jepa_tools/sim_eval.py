@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from jepa_common.whole_files import write_whole
 from jepa_planner.solvers.factory import SolverName
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.task_names import REACH, TASK_NAMES, TaskName, check_task
@@ -23,7 +24,7 @@ from jepa_tools.evaluation import EpisodeResult, prepare_episode, run_episode
 from jepa_tools.evaluation_report import ReportConfig, TaskSection, write_report
 from jepa_tools.evaluation_table import format_overview, format_table, statistics
 from jepa_tools.protocols import PROTOCOLS, ProtocolName
-from jepa_world_model.checkpoint import open_world_model
+from jepa_world_model.checkpoint_header import open_header
 from jepa_world_model.model_card import AnyDistance
 from jepa_world_model.world_model import WorldModel
 
@@ -148,7 +149,7 @@ class Evaluator:
         self._environment = environment
         self._controllers = _planners(config) if planned else {}
         if config.baselines:
-            max_step = config.planning.with_card(open_world_model(config.model).card).solver.max_step
+            max_step = config.planning.with_card(open_header(config.model).card).solver.max_step
             baselines: tuple[Controller, ...] = (RandomActions(max_step), HoldStill(), Expert(self._task))
             self._controllers |= dict(zip(BASELINES, baselines, strict=True))
 
@@ -181,7 +182,7 @@ def sim_eval(config: SimEvalConfig) -> int:
         results, model = evaluate_nodes(config)
         sections = [_section(config.task, results)]
     else:
-        model = open_world_model(config.model).card.model_id
+        model = open_header(config.model).card.model_id
         sections = [_section(task, results) for task, results in _evaluate(config).items()]
     subtitle = f"protocol {config.protocol_label}; {config.episodes} episodes a task, seed {config.seed}, {model}"
     if config.distance:
@@ -221,8 +222,7 @@ def _write_json(path: Path, config: SimEvalConfig, sections: Sequence[TaskSectio
     content: dict[str, Any] = reports[config.task]
     if config.all:
         content = {**_heading(config, model), "episodes": config.episodes, "tasks": reports}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def _heading(config: SimEvalConfig, model: str) -> dict[str, Any]:

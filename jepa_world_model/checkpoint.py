@@ -7,9 +7,8 @@ Tensors are named ``encoder.*`` and ``predictor.*`` (either may be absent), and 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,20 +16,22 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from jepa_common.resources import share_folder
+from jepa_common.whole_files import write_whole
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint_errors import CheckpointError
+from jepa_world_model.checkpoint_header import FORMAT, VERSION_DIGITS, from_values, open_header
+from jepa_world_model.encoders import Encoder, EncoderDescription, encoder_kind
 from jepa_world_model.model_card import ModelCard
-from jepa_world_model.safetensors_file import TensorSlot, digests, read_metadata, write_tensors
-from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
+from jepa_world_model.safetensors_file import TensorSlot, write_tensors
+from jepa_world_model.safetensors_header import digests
 
-FORMAT = "jepa_ros world model 1"
+_FIRST_KIND = "vjepa"
+"""The kind of encoder in files that name none."""
+
 PARTS = ("encoder", "predictor")
 _STATISTICS = ("latent_mean", "latent_std")
 _METRIC = "energy_metric"
-_VERSION_DIGITS = 12
 
-Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, ModelCard)
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -40,14 +41,14 @@ class WorldModelFile:
 
     path: Path
     card: ModelCard
-    encoder_config: EncoderConfig | None
+    encoder_config: EncoderDescription | None
     predictor_config: ActionPredictorConfig | None
     provenance: dict[str, Any]
 
 
 def save_world_model(
     path: Path,
-    encoder: VisionTransformer | None,
+    encoder: Encoder | None,
     predictor: ActionConditionedPredictor | None,
     card: ModelCard,
     provenance: Mapping[str, Any],
@@ -86,7 +87,7 @@ def save_world_model(
 def write_world_model(
     path: Path,
     slots: Mapping[str, TensorSlot],
-    encoder_config: EncoderConfig | None,
+    encoder_config: EncoderDescription | None,
     predictor_config: ActionPredictorConfig | None,
     card: ModelCard,
     provenance: Mapping[str, Any],
@@ -97,16 +98,31 @@ def write_world_model(
     header = {
         "format": FORMAT,
         "card": json.dumps(asdict(replace(card, version=""))),
-        "encoder": json.dumps(encoder_config and asdict(encoder_config)),
+        "encoder": json.dumps(encoder_config and _encoder_values(encoder_config)),
         "predictor": json.dumps(predictor_config and asdict(predictor_config)),
         "provenance": json.dumps(dict(provenance), default=str),
     }
     path = Path(path)
     write_tensors(path, slots, header)
     file_digest, weights_digest = digests(path)
-    card = replace(card, version=weights_digest[:_VERSION_DIGITS])
+    card = replace(card, version=weights_digest[:VERSION_DIGITS])
     _update_index(path, {"name": card.name, "version": card.version, "sha256": file_digest})
     return card
+
+
+def _encoder_values(config: EncoderDescription) -> dict[str, Any]:
+    """A description with its kind, which V-JEPA's leaves out: its files are those of before there were kinds."""
+    values: dict[str, Any] = asdict(config)  # type: ignore[call-overload] # a dataclass, by its kind's promise
+    return values if config.kind == _FIRST_KIND else {"kind": config.kind, **values}
+
+
+def _encoder_description(text: str, path: Path) -> EncoderDescription | None:
+    values = json.loads(text)
+    if values is None:
+        return None
+    kind = encoder_kind(values.pop("kind", _FIRST_KIND))
+    description: EncoderDescription = from_values(kind.config, values, path)
+    return description
 
 
 def _named_tensors(
@@ -138,34 +154,7 @@ def _update_index(path: Path, entry: dict[str, str]) -> None:
     index_path = path.parent / "index.json"
     index = json.loads(index_path.read_text()) if index_path.exists() else {}
     index[path.name] = entry
-    temporary = index_path.with_suffix(".partial")
-    temporary.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
-    temporary.replace(index_path)
-
-
-def checkpoint_folders() -> list[Path]:
-    """Where checkpoints are looked for by name: this installation's, then those of sourced workspaces."""
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    sourced = [Path(prefix, "share", "jepa_ros") for prefix in prefixes if prefix]
-    return [share / "models" / "checkpoints" for share in (share_folder(), *sourced)]
-
-
-def find_checkpoint(path_or_name: str | Path) -> Path:
-    """The file that a path, or the name of a shipped checkpoint, stands for.
-
-    Raises:
-        CheckpointError: neither exists; lists the names that do.
-    """
-    path = Path(path_or_name).expanduser()
-    if path.is_file():
-        return path
-    folders = checkpoint_folders()
-    for folder in folders:
-        candidate = folder / f"{path.name.removesuffix('.safetensors')}.safetensors"
-        if candidate.is_file() and path.parent == Path():
-            return candidate
-    known = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.safetensors")})
-    raise CheckpointError(f"no file {path} and no checkpoint of that name; known names: {', '.join(known) or 'none'}")
+    write_whole(index_path, json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 def open_world_model(path_or_name: str | Path) -> WorldModelFile:
@@ -174,49 +163,15 @@ def open_world_model(path_or_name: str | Path) -> WorldModelFile:
     Raises:
         CheckpointError: not found, truncated, not ours, or changed since it was written.
     """
-    path = find_checkpoint(path_or_name)
-    header = read_metadata(path)
-    if header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} is not a world model of this package (format {header.get('format')!r});"
-            " official and Hugging Face files go through `jepa convert` first"
-        )
-    version = _verified_version(path)
-    card = _from_json(ModelCard, header["card"], path)
-    if card is None:
-        raise CheckpointError(f"{path} has no model card; write it again with this version of the package")
+    header = open_header(path_or_name)
+    predictor = json.loads(header.texts["predictor"])
     return WorldModelFile(
-        path,
-        replace(card, version=version),
-        _from_json(EncoderConfig, header["encoder"], path),
-        _from_json(ActionPredictorConfig, header["predictor"], path),
-        json.loads(header["provenance"]),
+        header.path,
+        header.card,
+        _encoder_description(header.texts["encoder"], header.path),
+        None if predictor is None else from_values(ActionPredictorConfig, predictor, header.path),
+        json.loads(header.texts["provenance"]),
     )
-
-
-def _verified_version(path: Path) -> str:
-    file_digest, weights_digest = digests(path)
-    index_path = path.parent / "index.json"
-    entry = json.loads(index_path.read_text()).get(path.name) if index_path.exists() else None
-    if entry is not None and entry["sha256"] != file_digest:
-        raise CheckpointError(
-            f"{path} has SHA-256 {file_digest[:16]}…, its index says {entry['sha256'][:16]}…;"
-            " the file changed after it was written, fetch or write it again"
-        )
-    return weights_digest[:_VERSION_DIGITS]
-
-
-def _from_json(kind: type[Config], text: str, path: Path) -> Config | None:
-    values = json.loads(text)
-    if values is None:
-        return None
-    unknown = set(values) - {field.name for field in fields(kind)}
-    if unknown:
-        raise CheckpointError(f"{path} was written by another version: {kind.__name__} has no {sorted(unknown)}")
-    arguments: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    return kind(**arguments)
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -245,12 +200,11 @@ def _mismatches(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple
     return missing + unexpected + misshapen
 
 
-def load_encoder_of(file: WorldModelFile, device: torch.device, dtype: torch.dtype) -> VisionTransformer | None:
+def load_encoder_of(file: WorldModelFile, device: torch.device, dtype: torch.dtype) -> Encoder | None:
     """The encoder of an opened checkpoint, frozen; None when it holds none."""
     if file.encoder_config is None:
         return None
-    with torch.device("meta"):
-        encoder = VisionTransformer(file.encoder_config)
+    encoder = encoder_kind(file.encoder_config.kind).build(file.encoder_config)
     return _filled(encoder, file, "encoder", device, dtype)
 
 
@@ -267,7 +221,8 @@ def load_predictor_of(
 
 def _filled(module: Network, file: WorldModelFile, part: str, device: torch.device, dtype: torch.dtype) -> Network:
     load_weights(module, _read(file.path, f"{part}.", device, dtype), f"{part} of {file.path}")
-    return module.eval().requires_grad_(False)
+    # What is in no file, such as tables of positions, moves along.
+    return module.to(device, dtype).eval().requires_grad_(False)
 
 
 def load_statistics(file: WorldModelFile, device: torch.device) -> tuple[Tensor, Tensor] | None:
@@ -290,6 +245,11 @@ def _read(path: Path, prefix: str, device: torch.device, dtype: torch.dtype) -> 
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a mapping
-            return {name.removeprefix(prefix): file.get_tensor(name).to(dtype) for name in names}
+            return {name.removeprefix(prefix): as_dtype(file.get_tensor(name), dtype) for name in names}
     except SafetensorError as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}; copy or convert it again") from error
+
+
+def as_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in a network's precision; what counts, as steps of a batch norm, stays whole numbers."""
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor

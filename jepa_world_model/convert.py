@@ -1,4 +1,4 @@
-"""``jepa convert``: a released V-JEPA 2 file becomes a checkpoint of this package, a tensor at a time."""
+"""``jepa convert``: a released file, or an encoder of another kind, becomes a checkpoint of this package."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 from tyro.conf import Positional
 
-from jepa_world_model.checkpoint import write_world_model
+from jepa_world_model.checkpoint import save_world_model, write_world_model
 from jepa_world_model.checkpoint_errors import CheckpointError
+from jepa_world_model.encoders import EncoderSource, encoder_card
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.official_checkpoints import (
     NetworkShapes,
@@ -32,7 +33,8 @@ class ConvertConfig:
     """Convert a released checkpoint.
 
     Attributes:
-        source: official ``.pt``, Hugging Face safetensors file or its folder.
+        source: official ``.pt``, Hugging Face safetensors file or its folder; or an encoder of another kind with its
+            local weights file, ``timm:NAME@FILE``.
         target: the ``.safetensors`` to write, such as ``models/checkpoints/NAME.safetensors``.
         model: which released model it is, when the file name does not tell, such as ``vitg-384``.
         config: JSON file with the shapes, when it is no released model.
@@ -66,16 +68,17 @@ class ConvertReport:
 
 
 def convert(config: ConvertConfig) -> ConvertReport:
-    """Write ``config.target``; memory stays at one tensor, whatever the size of the model.
+    """Write ``config.target``; of a released model there is one tensor at a time in memory.
 
     Raises:
-        CheckpointError: the source cannot be read, has missing, unexpected or misshapen tensors, or values
-            that are
+        CheckpointError: the source cannot be read, has missing, unexpected or misshapen tensors, or values that are
             not finite; no target is left behind.
         ValueError: no released model of that name.
     """
     if config.target.suffix != ".safetensors":
         raise CheckpointError(f"expected a target that ends in .safetensors, got {config.target}")
+    if (source := EncoderSource.parse(config.source)) is not None:
+        return _convert_encoder(source, config)
     shapes = NetworkShapes.read(config.config) if config.config else None
     checkpoint = open_official(config.source, config.model, shapes)
     slots = _converted_slots(checkpoint, config)
@@ -93,6 +96,20 @@ def convert(config: ConvertConfig) -> ConvertReport:
     card = checkpoint.card(config.target.stem)
     card = write_world_model(config.target, slots, checkpoint.shapes.encoder, predictor, card, provenance)
     return ConvertReport(card, len(slots), left_out)
+
+
+def _convert_encoder(source: EncoderSource, config: ConvertConfig) -> ConvertReport:
+    encoder = source.open()
+    if config.dtype != "keep":
+        encoder = encoder.to(getattr(torch, config.dtype))
+    provenance = {
+        "source": f"{source.kind}:{source.name}@{source.weights.name}",
+        "source_sha256_12": source.version,
+        "dtype": config.dtype,
+    }
+    card = encoder_card(encoder.config, config.target.stem)
+    card = save_world_model(config.target, encoder, None, card, provenance)
+    return ConvertReport(card, len(encoder.state_dict()), ())
 
 
 def _converted_slots(checkpoint: OfficialCheckpoint, config: ConvertConfig) -> dict[str, TensorSlot]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jepa_world_model.model_card import METRIC_DISTANCES, Distance
+from jepa_world_model.model_card import DISTANCES, METRIC_DISTANCES, Distance
 
 
 def latent_distance(
@@ -28,6 +27,8 @@ def latent_distance(
     "metric_gripper" is the same for a map in which the gripper counts more, "scene" for one that also follows small
     things in the picture (``WorldModel.metric_of`` makes both).
 
+    Other packages add distances through the entry points ``jepa_ros.distances``.
+
     ``weights`` ``[N]`` make the mean over the tokens a weighted one; see :func:`region_weights`. None counts all alike.
 
     Raises:
@@ -37,19 +38,33 @@ def latent_distance(
     if latents.shape[-2:] != goal.shape:
         raise ValueError(f"expected a goal {list(latents.shape[-2:])} like the latents, got {list(goal.shape)}")
     latents, goal = latents.float(), goal.float()
-    if distance == "l1":
-        return _mean((latents - goal).abs().mean(dim=-1), weights)
-    if distance == "l2":
-        return _mean((latents - goal).square().mean(dim=-1), weights).sqrt()
-    if distance == "cosine":
-        return 1.0 - _mean(F.cosine_similarity(latents, goal, dim=-1), weights)
-    if distance in METRIC_DISTANCES:
-        if weights is not None:
-            raise ValueError(
-                f"the distance {distance!r} was fitted to whole pictures: with weights, ask for l1, l2 or cosine"
-            )
+    if distance in METRIC_DISTANCES and weights is not None:
+        raise ValueError(
+            f"the distance {distance!r} was fitted to whole pictures: with weights, ask for l1, l2 or cosine"
+        )
+    if distance in METRIC_DISTANCES and metric is not None:
         return _metric_distance(latents, goal, metric)
-    raise ValueError(f"expected a distance of {', '.join(get_args(Distance))}, got {distance!r}")
+    return DISTANCES.load(distance)(latents, goal, weights)
+
+
+def l1(latents: Tensor, goal: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean absolute difference; see :data:`~jepa_world_model.model_card.DISTANCES`, as for the others."""
+    return weighted_mean((latents - goal).abs().mean(dim=-1), weights)
+
+
+def l2(latents: Tensor, goal: Tensor, weights: Tensor | None) -> Tensor:
+    """The root of the mean squared difference."""
+    return weighted_mean((latents - goal).square().mean(dim=-1), weights).sqrt()
+
+
+def cosine(latents: Tensor, goal: Tensor, weights: Tensor | None) -> Tensor:
+    """One minus the tokens' mean cosine similarity."""
+    return 1.0 - weighted_mean(F.cosine_similarity(latents, goal, dim=-1), weights)
+
+
+def no_metric(latents: Tensor, goal: Tensor, weights: Tensor | None) -> Tensor:  # noqa: ARG001 - as the others
+    """What "metric" and "metric_gripper" are where a checkpoint holds no metric."""
+    raise ValueError("a distance by metric needs a checkpoint that holds one; ask for l1, l2 or cosine")
 
 
 def region_weights(grid: int, region: Sequence[float]) -> Tensor:
@@ -73,8 +88,8 @@ def region_weights(grid: int, region: Sequence[float]) -> Tensor:
     return torch.outer(inside(top, bottom), inside(left, right)).flatten()
 
 
-def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean of ``values`` ``[..., N]`` over the tokens."""
+def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of ``values`` ``[..., N]`` over the tokens, each as heavy as ``weights`` ``[N]`` say, or all alike."""
     if weights is None:
         return values.mean(dim=-1)
     if weights.shape != values.shape[-1:]:
@@ -82,9 +97,7 @@ def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
     return values @ (weights / weights.sum())
 
 
-def _metric_distance(latents: Tensor, goal: Tensor, metric: Tensor | None) -> Tensor:
-    if metric is None:
-        raise ValueError("a distance by metric needs a checkpoint that holds one; ask for l1, l2 or cosine")
+def _metric_distance(latents: Tensor, goal: Tensor, metric: Tensor) -> Tensor:
     if metric.shape[-1] != goal.numel():
         raise ValueError(
             f"expected a metric [K, {goal.numel()}] for a goal {list(goal.shape)}, got {list(metric.shape)}"

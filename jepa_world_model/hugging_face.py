@@ -13,7 +13,8 @@ from torch import Tensor
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.hugging_face_files import index_file, read_json, read_weight_map, safetensors_files
 from jepa_world_model.parameter_names import unwrapped_names
-from jepa_world_model.safetensors_file import TensorSlot, refuse_text
+from jepa_world_model.safetensors_file import TensorSlot
+from jepa_world_model.safetensors_header import refuse_text
 from jepa_world_model.vision_transformer import EncoderConfig
 
 _WRAPPERS = ("module", "model", "vjepa2")

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
-from jepa_world_model.preprocess import Preprocess
+from jepa_common.registry import Registry
+from jepa_world_model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
-Distance = Literal["l1", "l2", "cosine", "metric", "metric_gripper", "scene"]
-AnyDistance = Literal["", Distance]
-"""A distance that may be left to the card."""
+if TYPE_CHECKING:
+    from torch import Tensor
+
 METRIC_DISTANCES = ("metric", "metric_gripper", "scene")
 """Those that take the checkpoint's linear map; their unit is about a metre."""
+
+DISTANCES: Registry[Callable[[Tensor, Tensor, Tensor | None], Tensor]] = Registry(
+    "jepa_ros.distances",
+    "distance",
+    {
+        "l1": "jepa_world_model.energy:l1",
+        "l2": "jepa_world_model.energy:l2",
+        "cosine": "jepa_world_model.energy:cosine",
+        **dict.fromkeys(METRIC_DISTANCES, "jepa_world_model.energy:no_metric"),
+    },
+)
+"""Distances of latents ``[..., N, D]`` to a goal ``[N, D]``, both float32, with weights ``[N]`` or None: ``[...]``."""
+
+if TYPE_CHECKING:
+    Distance = str
+    AnyDistance = str
+else:
+    # What a command line offers: what is installed when the program starts.
+    Distance = Literal[DISTANCES.names()]
+    AnyDistance = Literal["", Distance]
+"""A distance that may be left to the card."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +47,7 @@ class ModelCard:
         image_size: side of the square that the encoder sees, pixels.
         short_side: frames are scaled so that their short side has this many pixels before the centre crop; None is
             ``image_size``.
+        mean, std: by which the encoder's input is normalised, per channel of 0 to 1.
         tokens, dim: shape of one frame's latent.
         state_dim, action_dim: sizes of a proprioceptive state and of an action.
         control_rate_hz: rate at which the actions of the training data followed each other.
@@ -44,6 +68,8 @@ class ModelCard:
     version: str = ""
     image_size: int = 256
     short_side: int | None = None
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     tokens: int = 256
     dim: int = 1408
     state_dim: int = 7
@@ -73,16 +99,16 @@ class ModelCard:
         Raises:
             ValueError: there is no such distance.
         """
-        if distance not in get_args(AnyDistance):
-            raise ValueError(f"distance: expected {', '.join(get_args(Distance))} or nothing, got {distance!r}")
         if distance in ("", self.distance):
             return self
-        other: Distance = distance  # type: ignore[assignment] # among them
-        if {other, self.distance} <= set(METRIC_DISTANCES):
-            return replace(self, distance=other)
+        names = DISTANCES.names()
+        if distance not in names:
+            raise ValueError(f"distance: expected {', '.join(names)} or nothing, got {distance!r}")
+        if {distance, self.distance} <= set(METRIC_DISTANCES):
+            return replace(self, distance=distance)
         return replace(
             self,
-            distance=other,
+            distance=distance,
             reach_energy=None,
             reach_tolerance_m=None,
             energy_per_meter=None,
@@ -92,4 +118,4 @@ class ModelCard:
     @property
     def preprocess(self) -> Preprocess:
         """How camera frames become the encoder's input."""
-        return Preprocess(image_size=self.image_size, resize_short_side=self.short_side)
+        return Preprocess(self.image_size, self.short_side, mean=self.mean, std=self.std)

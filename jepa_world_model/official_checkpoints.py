@@ -15,13 +15,14 @@ from torch import nn
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint import load_encoder_of, load_predictor_of, load_weights, open_world_model
 from jepa_world_model.checkpoint_errors import CheckpointError
+from jepa_world_model.encoders import Encoder, EncoderKind, EncoderSource
 from jepa_world_model.hugging_face import read_hugging_face_config
 from jepa_world_model.hugging_face_files import safetensors_files
 from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.official_files import OfficialWeights, read_official
 from jepa_world_model.registry import OFFICIAL_MODELS, OfficialModel, official_model
-from jepa_world_model.safetensors_file import read_metadata
+from jepa_world_model.safetensors_header import read_metadata
 from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
 
 Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, MaskedPredictorConfig)
@@ -158,13 +159,18 @@ def load_encoder(
     dtype: torch.dtype = torch.float32,
     model: str = "",
     shapes: NetworkShapes | None = None,
-) -> VisionTransformer:
-    """The encoder of a checkpoint of this package or of a released file; arguments as in :func:`open_official`.
+) -> Encoder:
+    """The encoder of a checkpoint of this package, of a released file, or of ``KIND:NAME@FILE``.
+
+    Arguments as in :func:`open_official`.
 
     Raises:
         CheckpointError: the file holds no encoder or cannot be used.
     """
-    if is_official(Path(path)):
+    encoder: Encoder | None
+    if (source := EncoderSource.parse(path)) is not None:
+        encoder = source.open(device, dtype)
+    elif is_official(Path(path)):
         encoder = open_official(Path(path), model, shapes).load("encoder", device, dtype)
     else:
         encoder = load_encoder_of(open_world_model(path), device, dtype)
@@ -286,3 +292,18 @@ def check_keys(module: nn.Module, slots: Mapping[str, Any], source: str) -> None
             f"{source} does not fit the shape that it was taken for ({len(differences)} differences); is it the right "
             f"model? Name it with --model or give its shape with --config.\n  {lines}"
         )
+
+
+def _build(config: EncoderConfig) -> VisionTransformer:
+    with torch.device("meta"):
+        return VisionTransformer(config)
+
+
+def _read(name: str, weights: Path) -> VisionTransformer:
+    encoder = open_official(weights, name).load("encoder")
+    if encoder is None:
+        raise CheckpointError(f"{weights} holds no encoder")
+    return encoder
+
+
+VJEPA = EncoderKind(EncoderConfig, _build, _read)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    # Cards describe preprocessing, and are read where there is no torch.
+    from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -18,6 +21,8 @@ def normalize_images(
     images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
 ) -> Tensor:
     """Float32 ``[N, 3, H, W]`` with per-channel zero mean and unit variance, from uint8 RGB ``[N, H, W, 3]``."""
+    import torch
+
     scale = images.new_tensor([1.0 / (255.0 * s) for s in std], dtype=torch.float32)
     shift = images.new_tensor([m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32)
     return (images.float() * scale - shift).permute(0, 3, 1, 2).contiguous()
@@ -66,6 +71,8 @@ class Preprocess:
         Raises:
             ValueError: not uint8 ``[B, H, W, 3]``, or empty.
         """
+        import torch
+
         frames = np.asarray(frames)
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
             raise ValueError(f"expected uint8 frames [B, H, W, 3], got {frames.dtype} {list(frames.shape)}")

@@ -1,12 +1,10 @@
-"""Reading and writing safetensors files a tensor at a time, so that a model of any size passes through little memory.
+"""Writing safetensors files a tensor at a time, so that a model of any size passes through little memory.
 
-The format: eight bytes with the length of a JSON header, the header (name -> dtype, shape, byte range; and
-``__metadata__``, strings only), then the tensors' bytes.
+The format is described in :mod:`jepa_world_model.safetensors_header`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,14 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jepa_common.text_files import describe_text_file
+from jepa_common.whole_files import whole_file
 from jepa_world_model.checkpoint_errors import CheckpointError
+from jepa_world_model.safetensors_header import LENGTH_BYTES
 
-_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64, "I64": torch.int64}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_LENGTH_BYTES = 8
-_LARGEST_HEADER = 100_000_000
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -46,16 +42,10 @@ def write_tensors(path: Path, slots: Mapping[str, TensorSlot], metadata: Mapping
     Raises:
         CheckpointError: a dtype that the format has no name for here.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(_header(slots, metadata))
-            for slot in slots.values():
-                file.write(_raw_bytes(slot.read().to(slot.dtype)))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        file.write(_header(slots, metadata))
+        for slot in slots.values():
+            file.write(_raw_bytes(slot.read().to(slot.dtype)))
 
 
 def _header(slots: Mapping[str, TensorSlot], metadata: Mapping[str, str]) -> bytes:
@@ -68,57 +58,10 @@ def _header(slots: Mapping[str, TensorSlot], metadata: Mapping[str, str]) -> byt
         entries[name] = {"dtype": _NAMES[slot.dtype], "shape": list(slot.shape), "data_offsets": [start, stop]}
         start = stop
     text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _LENGTH_BYTES)
-    return len(text).to_bytes(_LENGTH_BYTES, "little") + text
+    text += b" " * (-len(text) % LENGTH_BYTES)
+    return len(text).to_bytes(LENGTH_BYTES, "little") + text
 
 
 def _raw_bytes(tensor: Tensor) -> memoryview:
     flat = tensor.detach().cpu().contiguous().flatten()
     return flat.view(torch.uint8).numpy().data
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The strings in the header of a safetensors file.
-
-    Raises:
-        CheckpointError: not a safetensors file, or one that ends too early.
-    """
-    header = _read_header(path)
-    return dict(header.get("__metadata__", {}))
-
-
-def refuse_text(path: Path) -> None:
-    """Raises CheckpointError for a text file, such as a Git LFS pointer or a web page, and says what it is."""
-    if instead := describe_text_file(path):
-        raise CheckpointError(f"{path}: expected weights, but it is {instead}")
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    refuse_text(path)
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        if size < _LENGTH_BYTES or length > min(size, _LARGEST_HEADER):
-            raise CheckpointError(f"{path} is not a whole safetensors file ({size} bytes); copy or convert it again")
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise CheckpointError(f"{path} is not a safetensors file: its header is no JSON ({error})") from error
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    expected = _LENGTH_BYTES + length + max(ends, default=0)
-    if size != expected:
-        raise CheckpointError(f"{path} has {size} bytes where its header promises {expected}; copy it again")
-    return header
-
-
-def digests(path: Path) -> tuple[str, str]:
-    """SHA-256 of the whole file and of the tensors alone (what follows the header), in hex."""
-    whole, tensors = hashlib.sha256(), hashlib.sha256()
-    with path.open("rb") as file:
-        head = file.read(_LENGTH_BYTES)
-        head += file.read(int.from_bytes(head, "little"))
-        whole.update(head)
-        while chunk := file.read(_CHUNK):
-            whole.update(chunk)
-            tensors.update(chunk)
-    return whole.hexdigest(), tensors.hexdigest()

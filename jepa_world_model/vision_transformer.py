@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from jepa_world_model.encoders import Encoder
 from jepa_world_model.layers import NORM_EPS, Block, BlockShape, initialize, rescale_residuals
+from jepa_world_model.preprocess import Preprocess
 from jepa_world_model.rope import RotaryLayout, RotaryTable, cached_grid_table
 
 Generation = Literal["2.0", "2.1"]
@@ -33,6 +35,7 @@ class EncoderConfig:
         output_layers: the four blocks whose output has a norm of its own (2.1 only); None is each quarter's last.
     """
 
+    kind: ClassVar[str] = "vjepa"
     image_size: int = 256
     patch_size: int = 16
     tubelet_size: int = 2
@@ -59,6 +62,11 @@ class EncoderConfig:
     def tokens_per_frame(self) -> int:
         """Tokens of one tubelet of a training image."""
         return self.grid_size**2
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The whole height or width at the size of the training images."""
+        return Preprocess(self.image_size)
 
     @property
     def rotary_layout(self) -> RotaryLayout:
@@ -98,12 +106,12 @@ class PatchEmbedding(nn.Module):
         return rearrange(clip, parts, tubelet=tubelet, height=height, width=width)
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Encoder):
     """V-JEPA encoder: clip ``[B, 3, T, H, W]`` (normalised RGB) -> tokens ``[B, N, D]``."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config: EncoderConfig = config
         shape = config.block_shape
         self.patch_embed = PatchEmbedding(config.tubelet_size, config.patch_size, shape.dim)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(config.depth))
@@ -117,6 +125,15 @@ class VisionTransformer(nn.Module):
             self.norms_block = nn.ModuleList(norms)
         initialize(self)
         rescale_residuals(self.blocks)
+
+    @property
+    def compiled_parts(self) -> Iterable[nn.Module]:
+        """The blocks."""
+        return self.blocks
+
+    def expect_images(self, size: int) -> None:
+        """Positions are relative, so images of any size can be encoded as they are."""
+        self.config = replace(self.config, image_size=size)
 
     def forward(self, clip: Tensor, masks: Tensor | Sequence[Tensor] | None = None) -> Tensor:
         """Encode clips, or only some of their tokens.

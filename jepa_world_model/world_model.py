@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from jepa_world_model.checkpoint import (
     open_world_model,
 )
 from jepa_world_model.compiled_blocks import CompileMode, begin_compiled_step
+from jepa_world_model.encoders import Encoder, EncoderSource, encoder_card, frame_latents
 from jepa_world_model.energy import latent_distance, region_weights
 from jepa_world_model.model_card import METRIC_DISTANCES, Distance, ModelCard
 from jepa_world_model.official_checkpoints import (
@@ -34,7 +34,6 @@ from jepa_world_model.official_checkpoints import (
     open_official,
 )
 from jepa_world_model.rollout import CachedRollout, RolloutInputs, bytes_per_candidate, in_parts, memory_budget
-from jepa_world_model.vision_transformer import VisionTransformer
 
 __all__ = ["ModelCard", "WorldModel"]
 
@@ -63,7 +62,7 @@ class WorldModel:
     """
 
     card: ModelCard
-    encoder: VisionTransformer | None
+    encoder: Encoder | None
     predictor: ActionConditionedPredictor | None
     statistics: tuple[Tensor, Tensor] | None = None
     metric: Tensor | None = None
@@ -86,7 +85,7 @@ class WorldModel:
 
         Args:
             path_or_name: a ``.safetensors`` file, the name of one in ``models/checkpoints``, an official ``.pt``, or a
-                Hugging Face folder.
+                Hugging Face folder, or an encoder as ``KIND:NAME@FILE``, such as ``timm:resnet18@resnet18.pth``.
             device: such as "cpu" or "cuda".
             dtype: "float32", "bfloat16" or "float16".
             parts: which of "encoder" and "predictor" to load; a node that only encodes leaves the predictor on disk.
@@ -99,6 +98,8 @@ class WorldModel:
         device, dtype = torch.device(device), _parse_dtype(dtype)
         if unknown := set(parts) - set(PARTS):
             raise ValueError(f"expected parts of {list(PARTS)}, got {sorted(unknown)}")
+        if (source := EncoderSource.parse(path_or_name)) is not None:
+            return cls._load_encoder(source, device, dtype)
         if is_official(Path(path_or_name)):
             return cls._load_official(open_official(Path(path_or_name), shapes=shapes), device, dtype, parts)
         file = open_world_model(path_or_name)
@@ -106,6 +107,11 @@ class WorldModel:
         predictor = load_predictor_of(file, device, dtype) if "predictor" in parts else None
         statistics, metric = load_statistics(file, device), load_metric(file, device)
         return cls(file.card, encoder, predictor, statistics, metric, device=device, dtype=dtype)
+
+    @classmethod
+    def _load_encoder(cls, source: EncoderSource, device: torch.device, dtype: torch.dtype) -> WorldModel:
+        encoder = source.open(device, dtype)
+        return cls(encoder_card(encoder.config, source.name, source.version), encoder, None, device=device, dtype=dtype)
 
     @classmethod
     def _load_official(
@@ -128,16 +134,15 @@ class WorldModel:
                 candidates at a time, "max-autotune" also searches for the fastest kernels.
         """
         if self.encoder is not None:
-            for block in self.encoder.blocks:
-                block.compile(mode=mode)
+            for part in self.encoder.compiled_parts:
+                part.compile(mode=mode)
         return replace(self, compile_mode=mode)
 
     @torch.inference_mode()
     def encode(self, frames: NDArray[np.uint8]) -> Tensor:
         """Latents float32 ``[B, tokens, dim]`` of camera frames uint8 RGB ``[B, H, W, 3]``, each encoded alone.
 
-        A frame is repeated to a two-frame clip; latents get a LayerNorm without parameters (V-JEPA 2, section 3), and
-        are standardised where the checkpoint says so.
+        See :func:`~jepa_world_model.encoders.frame_latents`; latents are standardised where the checkpoint says so.
 
         Raises:
             ValueError: frames of another shape or type.
@@ -147,8 +152,7 @@ class WorldModel:
             raise CheckpointError(f"{self.card.name} was loaded without its encoder; load the part 'encoder'")
         begin_compiled_step(self.compile_mode)
         images = self.card.preprocess(frames).to(self.device, self.dtype)
-        tokens = self.encoder(images.unsqueeze(2).expand(-1, -1, 2, -1, -1)).float()
-        return self._standardize(F.layer_norm(tokens, tokens.shape[-1:]))
+        return self._standardize(frame_latents(self.encoder, images))
 
     @torch.inference_mode()
     def rollout(self, context: Array, states: Array, actions: Array) -> Tensor:

@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -254,3 +256,36 @@ def lasting_processes(ros_domain: int, tmp_path_factory: pytest.TempPathFactory)
     started = Processes(tmp_path_factory.mktemp("processes"))
     yield started
     started.close()
+
+
+@pytest.fixture
+def install_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, dict[str, str]], Path]:
+    """Leaves what pip leaves of another package of one module: its file, and metadata with its entry points by group.
+
+    Returns the folder, for the PYTHONPATH of processes.
+    """
+    site = tmp_path / "site"
+
+    def install(name: str, source: str, entries: dict[str, str]) -> Path:
+        metadata = site / f"{name}-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        (site / f"{name}.py").write_text(textwrap.dedent(source))
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        lines = (f"[{group}]\n{entry}\n" for group, entry in entries.items())
+        (metadata / "entry_points.txt").write_text("".join(lines))
+        monkeypatch.syspath_prepend(site)
+        return site
+
+    return install
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where the time went, by area: CONTRIBUTING.md quotes it."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    seconds: Counter[str] = Counter()
+    for report in (report for report in reports if isinstance(report, pytest.TestReport)):
+        seconds["/".join(report.nodeid.split("/")[:2])] += report.duration
+    if len(seconds) > 1:
+        terminalreporter.section("seconds by area")
+        for area, spent in seconds.most_common():
+            terminalreporter.write_line(f"{spent:7.0f}  {area}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
+from jepa_common.registry import Registry
 from jepa_planner.solvers.base import GRIPPER, ActionBounds, Solver
 from jepa_planner.solvers.cem import CemConfig, CemSolver
 from jepa_planner.solvers.cem_gradient import CemGradientConfig, CemGradientSolver
@@ -12,8 +14,26 @@ from jepa_planner.solvers.gradient import GradientConfig, GradientSolver
 from jepa_planner.solvers.icem import IcemConfig, IcemSolver
 from jepa_planner.solvers.mppi import MppiConfig, MppiSolver
 
-SolverName = Literal["cem", "icem", "mppi", "gradient", "cem_gradient"]
-SOLVER_NAMES: tuple[SolverName, ...] = get_args(SolverName)
+_HERE = "jepa_planner.solvers.factory"
+SOLVERS: Registry[Callable[[SolverConfig], Solver]] = Registry(
+    "jepa_ros.solvers",
+    "solver",
+    {
+        "cem": f"{_HERE}:_cem",
+        "icem": f"{_HERE}:_icem",
+        "mppi": f"{_HERE}:_mppi",
+        "gradient": f"{_HERE}:_gradient",
+        "cem_gradient": f"{_HERE}:_cem_gradient",
+    },
+)
+"""Makers of solvers; a name with "gradient" in it needs a cost that lets gradients through."""
+
+SOLVER_NAMES = SOLVERS.names()
+if TYPE_CHECKING:
+    SolverName = str
+else:
+    # What a command line offers: what is installed when the program starts.
+    SolverName = Literal[SOLVER_NAMES]
 
 
 @dataclass(frozen=True)
@@ -92,32 +112,34 @@ def published_solver_config(variant: Literal["paper", "wrapper"] = "paper") -> S
 
 def make_solver(config: SolverConfig) -> Solver:
     """The solver that ``config`` names; raises ValueError for an unknown name."""
-    bounds = config.bounds()
-    match config.solver:
-        case "cem":
-            return CemSolver(config.cem(), bounds)
-        case "icem":
-            return IcemSolver(_icem(config), bounds)
-        case "mppi":
-            return MppiSolver(_mppi(config), bounds)
-        case "gradient":
-            return GradientSolver(config.gradient(), bounds)
-        case "cem_gradient":
-            refine = replace(config.gradient(), restarts=1, learning_rate=config.learning_rate / 4)
-            return CemGradientSolver(CemGradientConfig(config.cem(), refine), bounds)
-    raise ValueError(f"unknown solver {config.solver!r}; choose one of {', '.join(SOLVER_NAMES)}")
+    return SOLVERS.load(config.solver)(config)
 
 
-def _icem(config: SolverConfig) -> IcemConfig:
+def _cem(config: SolverConfig) -> Solver:
+    return CemSolver(config.cem(), config.bounds())
+
+
+def _icem(config: SolverConfig) -> Solver:
     cem = replace(config.cem(), return_best=True)
-    return IcemConfig(cem, noise_exponent=config.noise_exponent, kept_fraction=config.kept_fraction)
+    icem = IcemConfig(cem, noise_exponent=config.noise_exponent, kept_fraction=config.kept_fraction)
+    return IcemSolver(icem, config.bounds())
 
 
-def _mppi(config: SolverConfig) -> MppiConfig:
-    return MppiConfig(
+def _mppi(config: SolverConfig) -> Solver:
+    mppi = MppiConfig(
         samples=config.samples,
         iterations=config.iterations,
         horizon=config.horizon,
         temperature=config.temperature,
         seed=config.seed,
     )
+    return MppiSolver(mppi, config.bounds())
+
+
+def _gradient(config: SolverConfig) -> Solver:
+    return GradientSolver(config.gradient(), config.bounds())
+
+
+def _cem_gradient(config: SolverConfig) -> Solver:
+    refine = replace(config.gradient(), restarts=1, learning_rate=config.learning_rate / 4)
+    return CemGradientSolver(CemGradientConfig(config.cem(), refine), config.bounds())

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from jepa_common.whole_files import write_whole
 from jepa_tools.bag_eval.combining import combined_results
 from jepa_tools.bag_eval.compare import compare_files
 from jepa_tools.bag_eval.config import BagEvalConfig
 from jepa_tools.bag_eval.evaluate import EvaluatedBag, evaluate_bag, inputs_hash
-from jepa_tools.bag_eval.part_store import PartStore, write_whole
+from jepa_tools.bag_eval.part_store import PartStore
 from jepa_tools.bag_eval.report import write_report
 from jepa_tools.bag_eval.results import FORMAT, BagResult, EvaluationResult, to_json
 from jepa_tools.bag_eval.tables import format_bags

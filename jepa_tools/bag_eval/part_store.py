@@ -8,6 +8,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from jepa_common.whole_files import write_whole
 from jepa_tools.bag_eval.evaluate import CaptionedPicture, EvaluatedBag
 from jepa_tools.bag_eval.results import BagResult, from_json
 
@@ -34,7 +35,6 @@ class PartStore:
         """Keeps a bag's evaluation."""
         if self._folder is None:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         data = {
             "result": asdict(evaluated.result),
             "strips": [[_record(picture) for picture in strip] for strip in evaluated.strips],
@@ -60,11 +60,3 @@ def _record(picture: CaptionedPicture) -> dict[str, str]:
 
 def _picture(record: dict[str, str]) -> CaptionedPicture:
     return CaptionedPicture(record["caption"], base64.b64decode(record["jpeg"]))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -7,9 +7,9 @@ import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from jepa_common.whole_files import write_whole
 from jepa_tools.bag_eval import figures
 from jepa_tools.bag_eval.evaluate import CaptionedPicture, EvaluatedBag
-from jepa_tools.bag_eval.part_store import write_whole
 from jepa_tools.bag_eval.results import BagResult, EvaluationResult, PredictionResult
 from jepa_tools.bag_eval.tables import COLUMNS, format_number, value_of, verdicts
 

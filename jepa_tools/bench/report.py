@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from jepa_common.whole_files import write_whole
+
 
 def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Rows under the names of their entries, right-aligned."""
@@ -38,6 +40,5 @@ def write_report(path: Path, config: Any, machine: Mapping[str, Any], results: M
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "results": dict(results),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2, default=str) + "\n")
+    write_whole(path, json.dumps(report, indent=2, default=str) + "\n")
     return path

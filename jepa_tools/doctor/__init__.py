@@ -91,12 +91,12 @@ def _running_system(config: DoctorConfig) -> Iterator[Finding]:
 
 def _image_size(model: str) -> int:
     """Pixels that the model sees; 0 when that is not known."""
-    if importlib.util.find_spec("torch") is None:
+    if importlib.util.find_spec("cv2") is None:
         return 0
-    from jepa_world_model.checkpoint import open_world_model
     from jepa_world_model.checkpoint_errors import CheckpointError
+    from jepa_world_model.checkpoint_header import open_header
 
     try:
-        return open_world_model(model).card.image_size
+        return open_header(model).card.image_size
     except (CheckpointError, OSError, ValueError):
         return 0

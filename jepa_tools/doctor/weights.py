@@ -49,14 +49,14 @@ def _stored(path: Path, entry: Mapping[str, Any]) -> Finding:
 
 def model_loads(model: str) -> Iterator[Finding]:
     """Whether the checkpoint that the nodes are to use opens, and what it is."""
-    if importlib.util.find_spec("torch") is None:
-        yield unknown("model", "torch is not installed", "pip install torch")
+    if importlib.util.find_spec("cv2") is None:
+        yield unknown("model", "OpenCV is not installed", "pip install opencv-python-headless")
         return
-    from jepa_world_model.checkpoint import open_world_model
     from jepa_world_model.checkpoint_errors import CheckpointError
+    from jepa_world_model.checkpoint_header import open_header
 
     try:
-        card = open_world_model(model).card
+        card = open_header(model).card
     except (CheckpointError, OSError, ValueError) as error:
         yield problem("model", str(error), "name another with --model, or restore the file")
         return

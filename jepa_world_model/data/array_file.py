@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from jepa_common.whole_files import whole_file
+
 
 def array_file(
     path: Path, shape: tuple[int, ...], dtype: DTypeLike, fill: Callable[[NDArray[Any]], object]
@@ -39,15 +41,10 @@ def one_process_at_a_time(path: Path) -> Iterator[None]:
 
 
 def _make(path: Path, shape: tuple[int, ...], dtype: DTypeLike, fill: Callable[[NDArray[Any]], object]) -> None:
-    # The same name at every try, so that what a killed process left is overwritten, not kept.
-    temporary = path.with_name(f".{path.name}")
-    try:
+    with whole_file(path) as temporary:
         array = np.lib.format.open_memmap(temporary, "w+", np.dtype(dtype), shape)
         with temporary.open("rb+") as file:
             # A full disk would otherwise end the process by a signal at some write to the mapped memory.
             os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         fill(array)
         array.flush()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

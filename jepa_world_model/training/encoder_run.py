@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
-from jepa_world_model.training.run_folder import save_tensors, write_text
+from jepa_common.whole_files import write_whole
+from jepa_world_model.encoders import EncoderSource
+from jepa_world_model.training.run_folder import save_tensors
 from jepa_world_model.vision_transformer import EncoderConfig, Generation, VisionTransformer
 
 WEIGHTS_FILE = "encoder.pt"
@@ -45,13 +47,15 @@ def encoder_config(shape: EncoderShape, image_size: int) -> EncoderConfig:
 
 def save_run_encoder(folder: Path, encoder: VisionTransformer) -> Path:
     """Write the weights, and the shape beside them; returns the weights' path."""
-    write_text(folder / SHAPE_FILE, json.dumps(asdict(encoder.config), indent=1) + "\n")
+    write_whole(folder / SHAPE_FILE, json.dumps(asdict(encoder.config), indent=1) + "\n")
     save_tensors(folder / WEIGHTS_FILE, encoder.state_dict())
     return folder / WEIGHTS_FILE
 
 
 def encoder_files(source: Path) -> list[Path]:
-    """The files that an encoder is read from: of a run, of a checkpoint's folder, or the one file itself."""
+    """The files that an encoder is read from: of a run, of a checkpoint's folder, or the one file itself or named."""
+    if (named := EncoderSource.parse(source)) is not None:
+        return [named.weights]
     if source.is_file():
         return [source]
     stored = [*source.glob("*.safetensors"), *source.glob("*.json")] if any(source.glob("*.safetensors")) else []

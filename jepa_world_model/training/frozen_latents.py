@@ -10,14 +10,13 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from jepa_world_model.data.array_file import array_file
 from jepa_world_model.data.episodes import EpisodeArrays
-from jepa_world_model.preprocess import normalize_images
+from jepa_world_model.encoders import Encoder, frame_latents
 from jepa_world_model.training.latents import LatentStatistics, latent_statistics
 
 CacheMode = Literal["auto", "always", "never"]
@@ -55,7 +54,7 @@ class CachedSource:
 class FreshSource:
     """Encodes the frames that are asked for."""
 
-    encoder: nn.Module
+    encoder: Encoder
     images: NDArray[np.uint8]
     device: torch.device
 
@@ -68,15 +67,13 @@ class FreshSource:
         return torch.cat(parts).unflatten(0, images.shape[:-3])
 
 
-def encode(encoder: nn.Module, images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Layer-normed float16 tokens ``[N, tokens, dim]`` on the CPU, each image a clip of two equal frames."""
-    frames = normalize_images(torch.from_numpy(np.ascontiguousarray(images))).to(device)
-    tokens = encoder(frames.unsqueeze(2).expand(-1, -1, 2, -1, -1))
-    return F.layer_norm(tokens, tokens.shape[-1:]).half().cpu()
+def encode(encoder: Encoder, images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Layer-normed float16 tokens ``[N, tokens, dim]`` on the CPU, of images uint8 ``[N, S, S, 3]``."""
+    return frame_latents(encoder, encoder.config.preprocess(images).to(device)).half().cpu()
 
 
 def open_latents(
-    encoder: nn.Module, episodes: EpisodeArrays, folder: Path, device: torch.device, mode: CacheMode = "auto"
+    encoder: Encoder, episodes: EpisodeArrays, folder: Path, device: torch.device, mode: CacheMode = "auto"
 ) -> LatentSource:
     """Latents of ``episodes`` by a frozen encoder.
 
@@ -109,9 +106,9 @@ def _fits(shape: tuple[int, ...], folder: Path) -> bool:
     return 2 * int(np.prod(shape, dtype=np.int64)) < _DISK_SHARE * shutil.disk_usage(folder).free
 
 
-def _fingerprint(encoder: nn.Module, episodes: EpisodeArrays) -> str:
+def _fingerprint(encoder: Encoder, episodes: EpisodeArrays) -> str:
     """Of the encoder's shape and weights and of all images: of their files, or else of every pixel."""
-    shape = (_CACHE_FORMAT, getattr(encoder, "config", None), episodes.images.shape, episodes.source)
+    shape = (_CACHE_FORMAT, encoder.config, episodes.images.shape, episodes.source)
     digest = hashlib.sha256(repr(shape).encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())

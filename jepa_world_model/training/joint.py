@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jepa_world_model.encoders import frame_latents
 from jepa_world_model.poses import rotation_matrix
 from jepa_world_model.training.distributed import gather_rows
 from jepa_world_model.training.sigreg import random_directions, sigreg
@@ -90,9 +91,7 @@ class JointModel(nn.Module):
 
     def latents(self, frames: Tensor) -> Tensor:
         """Global latents ``[B, T, D]`` of frames ``[B, T, 3, S, S]``, each encoded alone as a two-frame clip."""
-        flat = frames.flatten(0, 1).unsqueeze(2).expand(-1, -1, 2, -1, -1)
-        tokens = self.encoder(flat)
-        tokens = F.layer_norm(tokens, tokens.shape[-1:])
+        tokens = frame_latents(self.encoder, frames.flatten(0, 1))
         return self.projector(tokens.flatten(1)).unflatten(0, frames.shape[:2])
 
     def predict(self, latent: Tensor, action: Tensor) -> Tensor:

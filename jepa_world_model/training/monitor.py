@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from jepa_world_model.data.episodes import EpisodeArrays
-from jepa_world_model.preprocess import normalize_images
+from jepa_world_model.encoders import Encoder, frame_latents
 from jepa_world_model.training.loop import TrainingError
 from jepa_world_model.training.probe import linear_probe
 
@@ -61,7 +60,7 @@ class CollapseMonitor:
     """Measures an encoder's latents of the same held-out frames every time."""
 
     def __init__(
-        self, encoder: nn.Module, held_out: EpisodeArrays, config: MonitorConfig, device: torch.device, seed: int = 0
+        self, encoder: Encoder, held_out: EpisodeArrays, config: MonitorConfig, device: torch.device, seed: int = 0
     ) -> None:
         self._encoder, self._config, self._device = encoder, config, device
         frames = held_out.episodes * held_out.frames
@@ -102,9 +101,8 @@ class CollapseMonitor:
         self._encoder.eval()
         parts = []
         for start in range(0, len(self._images), _BATCH):
-            frames = normalize_images(torch.from_numpy(self._images[start : start + _BATCH])).to(self._device)
-            tokens = self._encoder(frames.unsqueeze(2).expand(-1, -1, 2, -1, -1))
-            parts.append(F.layer_norm(tokens, tokens.shape[-1:]).float().cpu())
+            images = self._encoder.config.preprocess(self._images[start : start + _BATCH]).to(self._device)
+            parts.append(frame_latents(self._encoder, images).cpu())
         self._encoder.train(training)
         return torch.cat(parts)
 

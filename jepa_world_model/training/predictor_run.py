@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
+from jepa_common.whole_files import write_whole
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig, Conditioning
 from jepa_world_model.data.episodes import EpisodeArrays
-from jepa_world_model.training.run_folder import save_tensors, write_text
-from jepa_world_model.vision_transformer import EncoderConfig
+from jepa_world_model.encoders import EncoderDescription
+from jepa_world_model.training.run_folder import save_tensors
 
 WEIGHTS_FILE = "predictor.pt"
 SHAPE_FILE = "predictor.json"
@@ -36,7 +37,7 @@ class PredictorShape:
     use_state: bool = True
 
 
-def predictor_config(shape: PredictorShape, encoder: EncoderConfig) -> ActionPredictorConfig:
+def predictor_config(shape: PredictorShape, encoder: EncoderDescription) -> ActionPredictorConfig:
     """The official predictor class's configuration for our size: residual output."""
     return ActionPredictorConfig(
         image_size=encoder.image_size,
@@ -52,7 +53,7 @@ def predictor_config(shape: PredictorShape, encoder: EncoderConfig) -> ActionPre
 
 
 def predictor_for_data(
-    shape: PredictorShape, encoder: EncoderConfig, episodes: EpisodeArrays
+    shape: PredictorShape, encoder: EncoderDescription, episodes: EpisodeArrays
 ) -> ActionConditionedPredictor:
     """A predictor whose action and state embeddings start at the data's scale (raw actions are a few centimetres)."""
     predictor = ActionConditionedPredictor(predictor_config(shape, encoder))
@@ -77,7 +78,7 @@ def trained_parts(predictor: ActionConditionedPredictor, shape: PredictorShape) 
 
 def save_run_predictor(folder: Path, predictor: ActionConditionedPredictor) -> None:
     """Write the weights, and the shape beside them."""
-    write_text(folder / SHAPE_FILE, json.dumps(asdict(predictor.config), indent=1) + "\n")
+    write_whole(folder / SHAPE_FILE, json.dumps(asdict(predictor.config), indent=1) + "\n")
     save_tensors(folder / WEIGHTS_FILE, predictor.state_dict())
 
 

@@ -8,7 +8,7 @@ post-training (:mod:`jepa_world_model.training.tokens`); ``joint``, the same wit
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from jepa_common.file_identity import files_below
+from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
 from jepa_world_model.masked_predictor import MaskedPredictor
 from jepa_world_model.official_checkpoints import is_official, load_encoder, open_official
@@ -156,8 +157,9 @@ def _first_encoder(config: PretrainConfig, image_size: int) -> VisionTransformer
     encoder = (
         load_run_encoder(config.initial, config.encoder, image_size) if run.exists() else load_encoder(config.initial)
     )
-    # Rotary positions carry over to other sizes; the checkpoint's card needs the one that is used.
-    encoder.config = replace(encoder.config, image_size=image_size)
+    if not isinstance(encoder, VisionTransformer):
+        raise CheckpointError(f"{config.initial}: expected a V-JEPA encoder to go on from, got {encoder.config.kind}")
+    encoder.expect_images(image_size)
     return encoder.train().requires_grad_(True)
 
 

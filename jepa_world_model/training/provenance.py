@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from jepa_common.whole_files import write_whole
 from jepa_world_model.data.episodes import EpisodeArrays
 
 PROVENANCE_FILE = "provenance.json"
@@ -31,9 +32,7 @@ def provenance(command: str, config: Any, episodes: EpisodeArrays) -> dict[str, 
 
 def write_provenance(folder: Path, values: dict[str, Any]) -> None:
     """Keep ``values`` in a run folder, complete or not at all."""
-    temporary = folder / f"{PROVENANCE_FILE}.tmp"
-    temporary.write_text(json.dumps(values, indent=1) + "\n")
-    temporary.replace(folder / PROVENANCE_FILE)
+    write_whole(folder / PROVENANCE_FILE, json.dumps(values, indent=1) + "\n")
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:

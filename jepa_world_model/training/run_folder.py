@@ -6,16 +6,16 @@ A run may be killed at any instant and the disk may be full: what was saved last
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 import yaml
 
 from jepa_common.file_identity import content_hash, file_stamps
 from jepa_common.settings_changes import changed_settings, plain
+from jepa_common.whole_files import whole_file, write_whole
 from jepa_world_model.data.array_file import one_process_at_a_time
 
 STATE_FILE = "state.pt"
@@ -35,44 +35,18 @@ class RunFolderError(RuntimeError):
     """A run's folder cannot be used; the message says what to change."""
 
 
-def write_complete(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``write`` fill a file beside ``path`` and rename it when it is safely on disk.
-
-    Raises:
-        OSError: it cannot be written; what lay at ``path`` is untouched, and nothing else is left.
-    """
-    # The same name at every try, so that what a killed process left is overwritten, not kept.
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save_tensors(path: Path, value: Any) -> None:
     """``torch.save`` that leaves a complete file or the previous one.
 
     Raises:
         OSError: the disk is full or cannot be written.
     """
-
-    def write(file: BinaryIO) -> None:
+    with whole_file(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save(value, file)
         except RuntimeError as error:
             # torch's archive writer hides why the file could not be written.
             raise OSError(f"{path} could not be written ({error}); is the disk full?") from error
-
-    write_complete(path, write)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Text that is there completely or not at all."""
-    write_complete(path, lambda file: file.write(text.encode()))
 
 
 def claim(folder: Path, config: Any) -> None:
@@ -84,7 +58,7 @@ def claim(folder: Path, config: Any) -> None:
     path = folder / CONFIG_FILE
     with one_process_at_a_time(folder / LOCK_FILE):
         if not path.exists():
-            write_text(path, yaml.safe_dump(plain(config), sort_keys=False))
+            write_whole(path, yaml.safe_dump(plain(config), sort_keys=False))
         changed = changed_settings(yaml.safe_load(path.read_text()), config, _MAY_CHANGE)
     if changed:
         raise RunFolderError(
@@ -112,7 +86,7 @@ def claim_inputs(folder: Path, inputs: Mapping[str, Sequence[Path]]) -> None:
         known = {name: _identity(files, found.get(name, {})) for name, files in inputs.items()}
         changed = sorted(name for name in known.keys() | found.keys() if found and not _same(found, known, name))
         if not changed:
-            write_text(path, json.dumps(known, indent=1) + "\n")
+            write_whole(path, json.dumps(known, indent=1) + "\n")
     if changed:
         raise RunFolderError(
             f"{folder} holds a run that began with other contents of {', '.join(changed)}: put them back to go on,"
@@ -137,7 +111,7 @@ class RunLog:
         self._path = folder / LOG_FILE
         if self._path.exists():
             kept = [line for line in self._path.read_text().splitlines() if _logged_until(line, step)]
-            write_text(self._path, "".join(f"{line}\n" for line in kept))
+            write_whole(self._path, "".join(f"{line}\n" for line in kept))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line."""

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor
+from jepa_world_model.encoders import frame_latents
 from jepa_world_model.training.joint import STATE_FEATURES
 from jepa_world_model.training.predictions import predict_clip, shares_of_change
 from jepa_world_model.vision_transformer import VisionTransformer
@@ -99,9 +100,7 @@ class TokenModel(nn.Module):
 
     def tokens(self, frames: Tensor) -> Tensor:
         """Layer-normed tokens ``[B, T, N, D]`` of frames ``[B, T, 3, S, S]``, each a clip of two equal frames."""
-        clips = frames.flatten(0, 1).unsqueeze(2).expand(-1, -1, 2, -1, -1)
-        tokens = self.encoder(clips)
-        return F.layer_norm(tokens.float(), tokens.shape[-1:]).unflatten(0, frames.shape[:2])
+        return frame_latents(self.encoder, frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def forward(self, batch: TokenBatch) -> dict[str, Tensor]:
         """Named terms and their weighted sum ``loss``."""

@@ -15,7 +15,7 @@ from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.checkpoint import save_world_model
 from jepa_world_model.data.array_file import one_process_at_a_time
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
-from jepa_world_model.model_card import ModelCard
+from jepa_world_model.encoders import Encoder, EncoderSource, encoder_card
 from jepa_world_model.official_checkpoints import load_encoder
 from jepa_world_model.training.distributed import process_device
 from jepa_world_model.training.encoder_run import EncoderShape, encoder_files, load_run_encoder
@@ -45,7 +45,6 @@ from jepa_world_model.training.readout import fit_linear, readout_errors, readou
 from jepa_world_model.training.run_folder import LOCK_FILE, STATE_FILE, claim, claim_inputs, save_tensors
 from jepa_world_model.training.scene_rows import SceneConfig, scene_targets
 from jepa_world_model.training.validation import validate
-from jepa_world_model.vision_transformer import VisionTransformer
 
 _PROBED_EVERY = 4
 """Frames between those that fit the probe: neighbours in time look alike."""
@@ -57,7 +56,8 @@ class TrainConfig:
 
     Attributes:
         data, validation: folders of training and held-out episodes.
-        encoder_run: run folder of ``jepa pretrain``, a checkpoint of this package, or a released file.
+        encoder_run: run folder of ``jepa pretrain``, a checkpoint of this package, a released file, or an encoder of
+            another kind with a local weights file, ``timm:NAME@FILE``.
         out: run folder.
         checkpoint: the ``.safetensors`` to write.
         image_size: side to which a LeRobot dataset's images are scaled; 0 keeps square ones as they are.
@@ -140,19 +140,20 @@ def _inputs(config: TrainConfig) -> dict[str, list[Path]]:
     return inputs
 
 
-def frozen_encoder(config: TrainConfig, image_size: int) -> VisionTransformer:
-    """The encoder to train on: of a finished run, of a checkpoint of this package, or a released one."""
+def frozen_encoder(config: TrainConfig, image_size: int) -> Encoder:
+    """The encoder to train on: of a finished run, of a checkpoint of this package, a released one, or of a kind."""
     source = config.encoder_run
-    if source.is_file() or any(source.glob("*.safetensors")):
+    encoder: Encoder
+    if source.is_file() or any(source.glob("*.safetensors")) or EncoderSource.parse(source):
         encoder = load_encoder(source)
-        encoder.config = replace(encoder.config, image_size=image_size)
+        encoder.expect_images(image_size)
     else:
         encoder = load_run_encoder(source, config.encoder, image_size)
     return encoder.eval().requires_grad_(False)
 
 
 def _with_latents(
-    config: TrainConfig, encoder: VisionTransformer, episodes: EpisodeArrays, statistics: LatentStatistics | None
+    config: TrainConfig, encoder: Encoder, episodes: EpisodeArrays, statistics: LatentStatistics | None
 ) -> _Data:
     """Episodes with latents that are standardised by given statistics, or by their own."""
     source = open_latents(encoder, episodes, config.out, process_device(config.device), config.cache)
@@ -192,9 +193,7 @@ def _objective(
     return PostTrainObjective(predictor, sampler, config.post, config.told, mean_state, weights)
 
 
-def build_predictor(
-    config: TrainConfig, encoder: VisionTransformer, episodes: EpisodeArrays
-) -> ActionConditionedPredictor:
+def build_predictor(config: TrainConfig, encoder: Encoder, episodes: EpisodeArrays) -> ActionConditionedPredictor:
     """The predictor of an earlier run, or a new one at the data's scale."""
     torch.manual_seed(config.post.seed)
     first = config.first_predictor
@@ -209,7 +208,7 @@ def build_predictor(
 
 def _finish(
     config: TrainConfig,
-    encoder: VisionTransformer,
+    encoder: Encoder,
     predictor: ActionConditionedPredictor,
     data: _Data,
     validation: _Data,
@@ -247,7 +246,7 @@ def _probe(data: _Data, held_out_latents: Tensor, held_out: EpisodeArrays) -> li
 
 def write_checkpoint(
     config: TrainConfig,
-    encoder: VisionTransformer,
+    encoder: Encoder,
     predictor: ActionConditionedPredictor,
     statistics: LatentStatistics,
     metric: EnergyMetric | None,
@@ -255,12 +254,8 @@ def write_checkpoint(
     origin: dict[str, Any],
 ) -> Path:
     """Save encoder, predictor, latent statistics and the energy's metric, where there is one, as one world model."""
-    shape = encoder.config
-    card = ModelCard(
-        name=config.checkpoint.stem,
-        image_size=shape.image_size,
-        tokens=shape.tokens_per_frame,
-        dim=shape.embed_dim,
+    card = replace(
+        encoder_card(encoder.config, config.checkpoint.stem),
         max_step_m=config.max_step_m,
         distance=config.distance,
         reach_energy=scale.reach_energy,

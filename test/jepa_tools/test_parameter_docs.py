@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jepa_tools import parameter_docs
 from jepa_tools.cli import COMMANDS
 from jepa_tools.node_table import DEPLOYMENTS
 from jepa_tools.parameter_docs import DOCUMENT, parameter_document
@@ -18,6 +19,20 @@ DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 def test_the_parameters_are_those_of_the_code() -> None:
     message = "run: python -m jepa_tools.parameter_docs"
     assert (ROOT / DOCUMENT).read_text(encoding="utf-8") == parameter_document(), message
+
+
+@pytest.mark.parametrize(("ending", "status"), [("", 0), ("by hand", 1)])
+def test_a_document_that_is_not_current_fails_the_check_and_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ending: str, status: int
+) -> None:
+    document = tmp_path / DOCUMENT
+    document.parent.mkdir()
+    document.write_text(parameter_document() + ending, encoding="utf-8")
+    monkeypatch.setattr(parameter_docs, "share_folder", lambda: tmp_path)
+    monkeypatch.setattr("sys.argv", ["parameter_docs", "--check"])
+    assert parameter_docs.main() == status
+    assert document.read_text(encoding="utf-8") == parameter_document() + ending
+    assert ("is not current" in capsys.readouterr().err) == bool(status)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

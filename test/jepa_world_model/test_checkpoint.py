@@ -157,7 +157,7 @@ def test_an_interrupted_write_leaves_nothing_under_the_name(tmp_path):
     predictor = tiny_predictor()
     with pytest.raises(CheckpointError, match="neither"):
         save_world_model(tmp_path / "a.safetensors", None, None, tiny_card(), {})
-    predictor.register_buffer("steps", torch.zeros(1, dtype=torch.int64))
+    predictor.register_buffer("steps", torch.zeros(1, dtype=torch.int32))
     with pytest.raises(CheckpointError, match="can be stored"):
         save_world_model(tmp_path / "b.safetensors", None, predictor, tiny_card(), {})
     assert list(tmp_path.iterdir()) == []

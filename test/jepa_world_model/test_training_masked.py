@@ -11,10 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny_models import tiny_card
-from torch import Tensor, nn
+from torch import Tensor
 from training_data import make_episodes, save_episodes
 
 from jepa_world_model.checkpoint import save_world_model
+from jepa_world_model.encoders import Encoder
 from jepa_world_model.training.augment import CropConfig, crop_clips, random_crops
 from jepa_world_model.training.distributed import Part
 from jepa_world_model.training.encoder_run import EncoderShape, load_run_encoder
@@ -172,8 +173,10 @@ def test_the_report_finds_positions_in_latents_that_carry_them() -> None:
     assert report.probe_cm < 0.1 < report.constant_cm
 
 
-class ConstantEncoder(nn.Module):
+class ConstantEncoder(Encoder):
     """A collapsed encoder."""
+
+    config = EncoderConfig(image_size=32)
 
     def forward(self, clip: Tensor) -> Tensor:
         return torch.arange(8.0).expand(len(clip), 4, 8)

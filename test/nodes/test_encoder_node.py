@@ -1,12 +1,14 @@
 import cv2
 import numpy as np
 import pytest
+import timm
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros.msg import Latent
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from jepa_common.latent_messages import message_to_latent
+from jepa_common.latent_messages import LatentKind, message_to_latent
 from jepa_common.managed_node import NodeStartError
 from jepa_common.qos_profiles import camera_qos, latched_qos, latest_qos
 from jepa_common.stamps import to_nanoseconds, to_stamp
@@ -42,6 +44,21 @@ def test_a_camera_image_becomes_the_models_latent_of_the_same_stamp(nodes, encod
     assert latents[0].model == tiny_model.model_id
     expected = WorldModel.load(tiny_model.path).encode(picture[None]).numpy()
     np.testing.assert_allclose(message_to_latent(latents[0]), expected, atol=1e-5)
+
+
+def test_an_encoder_of_timm_is_an_encoder_like_any_other(nodes, picture, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save(timm.create_model("test_resnet", pretrained=False).state_dict(), weights)
+    model = WorldModel.load(f"timm:test_resnet@{weights}")
+    nodes.run(nodes.make(EncoderNode, model=f"timm:test_resnet@{weights}").start)
+    latents = nodes.collect(Latent, "latent", latest_qos())
+    camera = nodes.publisher(Image, "image", camera_qos())
+    nodes.wait_until(lambda: nodes.client.count_publishers("latent"), "the encoder's publisher")
+    camera.publish(camera_image(picture))
+    nodes.wait_until(lambda: latents, "a latent")
+    kind = LatentKind(model.card.model_id, model.card.tokens, model.card.dim)
+    expected = model.encode(picture[None]).numpy()
+    np.testing.assert_allclose(message_to_latent(latents[0], kind), expected, atol=1e-5)
 
 
 def test_a_compressed_image_gives_the_same_latent(nodes, encoder, picture):

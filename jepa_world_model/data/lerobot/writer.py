@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from jepa_common.whole_files import put_in_place, whole_file, write_whole
 from jepa_world_model.data.lerobot import layout, table
 from jepa_world_model.data.lerobot.layout import (
     INDEX_FEATURES,
@@ -76,7 +77,7 @@ class LeRobotWriter:
         parts = [numbered(layout.VIDEO_PATH, index, camera) for camera in videos]
         for path in (*parts, numbered(layout.DATA_PATH, index), numbered(layout.EPISODES_PATH, index)):
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (staging / path).replace(self.folder / path)
+            put_in_place(staging / path, self.folder / path)
 
     def finish(self) -> None:
         """Writes tasks, statistics and, last, info.json, for all files that are there.
@@ -87,9 +88,10 @@ class LeRobotWriter:
         records = list(episode_records(self.folder))
         _check_sequence(self.folder, records)
         (self.folder / "meta").mkdir(parents=True, exist_ok=True)
-        _replace(self.folder / layout.TASKS_PATH, lambda path: table.write_tasks(path, self.description.tasks))
-        _replace(self.folder / layout.STATS_PATH, lambda path: _write_json(path, _total_statistics(records)))
-        _replace(self.folder / layout.INFO_PATH, lambda path: _write_json(path, self._information(records)))
+        with whole_file(self.folder / layout.TASKS_PATH) as temporary:
+            table.write_tasks(temporary, self.description.tasks)
+        _write_json(self.folder / layout.STATS_PATH, _total_statistics(records))
+        _write_json(self.folder / layout.INFO_PATH, self._information(records))
 
     def _information(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         description = self.description
@@ -310,7 +312,7 @@ def _claim(folder: Path, description: DatasetDescription, source: str) -> None:
             tqdm.write(f"{folder}: of another source or with other options; begun anew", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        path.write_text(wanted, encoding="utf-8")
+        write_whole(path, wanted)
 
 
 def episode_records(folder: Path) -> Iterator[dict[str, Any]]:
@@ -346,11 +348,4 @@ def _total_statistics(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[st
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` fill a file beside `path`, and puts it in place."""
-    temporary = path.with_name(f".{path.name}")
-    write(temporary)
-    temporary.replace(path)
+    write_whole(path, json.dumps(value, indent=2) + "\n")
