@@ -1,6 +1,7 @@
 """The planner node: from latents and joint states to trajectories for the arm.
 
-Listens to `latent`, `goal_latent`, `joint_states` and `robot_description`, asks `score_actions`, publishes
+Listens to `latent`, `goal_latent`, `joint_states`, `robot_description` and, where the arm's controller publishes it,
+`desired_joint_states`; asks `score_actions`, publishes
 `joint_trajectory`, `gripper_trajectory`, `planner_status` and `planner_markers`, and serves `reach_goal`. What it
 does and why is the business of `control_loop.ControlLoop`; goals come in through `goal_intake.GoalIntake`.
 """
@@ -125,6 +126,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def activate(self) -> None:
         """Listens to what the control loop needs, and lets commands flow."""
         self.subscribe_while_active(JointState, "joint_states", self._on_joint_states, joint_states_qos())
+        self.subscribe_while_active(JointState, "desired_joint_states", self._on_desired, joint_states_qos())
         self.subscribe_while_active(Latent, "latent", self._on_latent, latest_qos())
         self._goals.activate()
         self.activated.callback(self._deactivate_loop)
@@ -197,7 +199,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         safety = settings.safety.config(arm.finger_travel)
         motion = ArmMotion(kinematics, limits, safety, settings.motion.config(arm))
         joints = JointHistory(arm.joints, arm.finger_joints, arm.finger_travel)
-        return ControlLoop(settings.loop_config(self._card), motion, kinematics, joints, self)
+        return ControlLoop(settings.loop_config(self._card), motion, kinematics, joints, self, self._now)
 
     def _on_joint_states(self, message: JointState) -> None:
         if self._loop is None:
@@ -207,6 +209,11 @@ class PlannerNode(ManagedNode[PlannerParameters]):
             self._loop.joint_state(self._now(), stamp, message.name, message.position, message.velocity)
         except JointStateRefusedError as error:
             self._complain(str(error))
+
+    def _on_desired(self, message: JointState) -> None:
+        if self._loop is not None:
+            stamp = to_nanoseconds(message.header.stamp) / NANOSECONDS_PER_SECOND
+            self._loop.desired_state(stamp, message.name, message.position)
 
     def _on_latent(self, message: Latent) -> None:
         refusal = self._goals.why_refused(message)
