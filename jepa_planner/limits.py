@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
 
+LONGEST_STEP, LONGEST_STEP_HOLDING = 0.075, 0.04
+"""Longest translation of one action, m, and the same while the gripper holds something: in nodes and evaluations."""
+
 
 @dataclass(frozen=True, eq=False)
 class VelocityRamp:

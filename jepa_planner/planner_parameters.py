@@ -14,7 +14,14 @@ from jepa_planner.camera_calibration import CalibrationRequirements
 from jepa_planner.control_loop import ControlLoopConfig
 from jepa_planner.goals import GoalConfig
 from jepa_planner.gripper import GripperConfig
-from jepa_planner.limits import Envelope, JointLimits, fer_limits, fr3_limits
+from jepa_planner.limits import (
+    LONGEST_STEP,
+    LONGEST_STEP_HOLDING,
+    Envelope,
+    JointLimits,
+    fer_limits,
+    fr3_limits,
+)
 from jepa_planner.mpc import MpcConfig
 from jepa_planner.safety import Box, SafetyConfig, boxes_from_numbers
 from jepa_planner.solvers import SOLVER_NAMES, SolverConfig
@@ -82,7 +89,9 @@ class MotionParameters:
         0.3, "The same for the first one of an arm at rest, s", minimum=0.005, maximum=5.0
     )
     max_step_holding: float = parameter(
-        0.04, "Longest translation of an action while a goal keeps the gripper shut, m; 0: as others", minimum=0.0
+        LONGEST_STEP_HOLDING,
+        "Longest translation of an action while a goal keeps the gripper shut, m; 0: as others",
+        minimum=0.0,
     )
     gripper_seconds: float = parameter(0.5, "Time that opening or closing takes, s", minimum=0.2, maximum=5.0)
 
@@ -106,7 +115,7 @@ class SafetyParameters:
     keep_out: tuple[float, ...] = parameter((), "Boxes that the gripper may not enter: six numbers each, as workspace")
     finger_floor: float = parameter(0.005, "Lowest height of a fingertip, m", minimum=-1.0, maximum=2.0)
     hand_length: float = parameter(0.10, "From the fingertips to the hand, m", minimum=0.0, maximum=0.5)
-    max_step: float = parameter(0.08, "Longest translation of an action, m", minimum=0.001, maximum=0.5)
+    max_step: float = parameter(LONGEST_STEP, "Longest translation of an action, m", minimum=0.001, maximum=0.5)
     max_rotation: float = parameter(0.5, "Largest rotation of an action, rad", minimum=0.0, maximum=3.0)
     max_tool_speed: float = parameter(0.6, "Highest speed of the tool, m/s", minimum=0.01, maximum=3.0)
     max_image_age: float = parameter(0.5, "Oldest camera image to act on, s", minimum=0.01, maximum=10.0)

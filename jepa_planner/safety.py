@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jepa_planner.kinematics import Kinematics
-from jepa_planner.limits import JointLimits
+from jepa_planner.limits import LONGEST_STEP, JointLimits
 from jepa_planner.motion import CommandedMotion, MotionState, Segment, join
 
 Vector = npt.NDArray[np.float64]
@@ -69,7 +69,7 @@ class SafetyConfig:
         not go.
     """
 
-    max_step: float = 0.08
+    max_step: float = LONGEST_STEP
     max_rotation: float = 0.5
     workspace: Box = field(default_factory=lambda: Box((0.25, -0.40, 0.0), (0.75, 0.40, 0.60)))
     keep_out: tuple[Box, ...] = ()

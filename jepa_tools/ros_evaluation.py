@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from jepa_sim.environment import TableEnvironment
+from jepa_sim.environment import EnvironmentConfig, TableEnvironment
 from jepa_sim.tasks import TaskEpisode, make_task
+from jepa_tools.controllers import planner_rates
 from jepa_tools.evaluation import EpisodeResult, prepare_episode
 from jepa_tools.process_runner import terminate_as_interrupt
 from jepa_tools.running_table import NodesConfig, RunningTable, running_table
@@ -29,7 +30,7 @@ def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
     """
     check_runs_through_nodes(config.task)
     task, results, model = make_task(config.task, config.task_config), [], ""
-    with _running_table(config) as table, TableEnvironment() as environment:
+    with _running_table(config) as table, TableEnvironment(EnvironmentConfig(motion=planner_rates())) as environment:
         baselines = Evaluator(config, config.task, environment, planned=False)
         for index in tqdm(range(config.episodes), desc=f"{config.task} through the nodes"):
             episode = prepare_episode(task, environment, config.seed, index)
