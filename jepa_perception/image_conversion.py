@@ -69,19 +69,53 @@ def compressed_to_rgb(message: CompressedImage) -> RgbImage:
     """The picture of a JPEG or PNG message: uint8 [height, width, 3], red first.
 
     Raises:
-        ImageRefusedError: another format, or data that does not decode.
+        ImageRefusedError: another format, too many pixels, or data that does not decode.
     """
     form = message.format.lower()
     if not any(name in form for name in ("jpeg", "jpg", "png")) or "depth" in form:
         raise ImageRefusedError(f"compressed image: expected the format jpeg or png, got {message.format!r}")
     data = np.frombuffer(message.data, dtype=np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    size = picture_size(data[:_HEADER_BYTES].tobytes())
+    if size is None:
+        raise ImageRefusedError(
+            f"compressed image: expected {message.format} data, the {data.size} bytes that came do not begin like that"
+        )
+    # What a file of some kilobytes unpacks to is only known from its header.
+    _check_size(*size)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if picture is None:
         raise ImageRefusedError(
             f"compressed image: expected {message.format} data, the {data.size} bytes that came do not decode"
         )
     _check_size(picture.shape[0], picture.shape[1])
     return np.ascontiguousarray(picture[:, :, ::-1])
+
+
+def picture_size(header: bytes) -> tuple[int, int] | None:
+    """Height and width that the beginning of a PNG or JPEG file says; None for any other file, or without a size."""
+    if header[:8] == b"\x89PNG\r\n\x1a\n" and header[12:16] == b"IHDR" and len(header) >= 24:
+        return int.from_bytes(header[20:24], "big"), int.from_bytes(header[16:20], "big")
+    return _jpeg_size(header) if header[:2] == b"\xff\xd8" else None
+
+
+def _jpeg_size(header: bytes) -> tuple[int, int] | None:
+    """Height and width from a JPEG's frame header, the first segment that begins a frame."""
+    at = 2
+    while at + 9 <= len(header) and header[at] == 0xFF:
+        marker, length = header[at + 1], int.from_bytes(header[at + 2 : at + 4], "big")
+        if marker == 0xFF:  # fill
+            at += 1
+        elif marker in _FRAME_MARKERS:
+            return int.from_bytes(header[at + 5 : at + 7], "big"), int.from_bytes(header[at + 7 : at + 9], "big")
+        else:
+            at += 2 + length
+    return None
+
+
+# Of a JPEG's segments 0xC0 to 0xCF, those that do not begin a frame hold tables.
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# A frame header comes after the metadata, thumbnails and colour profiles among them.
+_HEADER_BYTES = 1 << 20
 
 
 def rgb_to_image(picture: RgbImage, header: Any) -> Image:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pinocchio as pin
 
 from jepa_planner.limits import JointLimits
+from jepa_planner.urdf_check import check_urdf
 
 Vector = npt.NDArray[np.float64]
 POSE_DIM = 6
@@ -226,6 +227,7 @@ class Kinematics:
 
 
 def _chain(urdf: str, joint_names: tuple[str, ...]) -> pin.Model:
+    check_urdf(urdf)
     try:
         model = pin.buildModelFromXML(urdf)
     except (ValueError, RuntimeError) as error:

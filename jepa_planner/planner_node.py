@@ -44,8 +44,9 @@ from jepa_planner.kinematics import Kinematics
 from jepa_planner.mpc import Action, Mpc
 from jepa_planner.planner_markers import plan_markers
 from jepa_planner.planner_messages import arm_message, gripper_message
-from jepa_planner.planner_parameters import PlannerParameters
+from jepa_planner.planner_parameters import TABLES, PlannerParameters
 from jepa_planner.planner_services import PlannerServices, ServiceRefusedError
+from jepa_planner.robot_check import check_robot
 from jepa_planner.safety import ApprovedCommand
 from jepa_planner.service_cost import ServiceCostConfig, ServiceCosts
 from jepa_planner.solvers import Iteration, make_solver
@@ -177,24 +178,25 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         # A publisher that starts again says it again: the goal goes on.
         if self._loop is not None and message.data == self._description:
             return
+        if self._loop is not None and self.is_active:
+            self._complain("robot_description: another one came, the arm is not changed while active; deactivate first")
+            return
         try:
             loop = self._make_loop(message.data)
         except ValueError as error:
-            self._complain(f"robot_description: {error}")
+            self._complain(f"robot_description: {str(error).removeprefix('robot_description: ')}")
             return
-        interrupted = self._loop is not None and self._loop.has_goal
-        self._deactivate_loop()
         self._use_loop(loop)
         self._description = message.data
         if self.is_active:
             loop.activate(self._now())
-            if interrupted:
-                loop.decline("another robot_description came: show the goal again if it is the right arm")
         self.get_logger().info("robot_description: read, the arm is known")
 
     def _make_loop(self, urdf: str) -> ControlLoop:
         settings, arm = self._settings, self._settings.arm
         kinematics = Kinematics.from_urdf(urdf, arm.base_link, arm.tip_link, arm.joints)
+        if settings.robot_type in TABLES:
+            check_robot(kinematics, TABLES[settings.robot_type](arm.joints))
         limits = settings.limits.apply(kinematics.limits(), settings.robot_type)
         safety = settings.safety.config(arm.finger_travel)
         motion = ArmMotion(kinematics, limits, safety, settings.motion.config(arm))

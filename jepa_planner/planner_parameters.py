@@ -32,6 +32,10 @@ _PANDA_JOINTS = tuple(f"panda_joint{index}" for index in range(1, 8))
 _PANDA_FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
 
 
+TABLES = {"fer": fer_limits, "fr3": fr3_limits}
+"""The published limits of the arms that are known, by `robot_type`."""
+
+
 @dataclass(frozen=True)
 class ArmParameters:
     """Which chain of the robot description is driven."""
@@ -62,9 +66,8 @@ class LimitParameters:
     def apply(self, urdf_limits: JointLimits, robot_type: str) -> JointLimits:
         """What the arm is driven with. Raises ValueError for lists of another length or unusable limits."""
         limits = urdf_limits.stricter(self._listed(urdf_limits.names))
-        tables = {"fer": fer_limits, "fr3": fr3_limits}
-        if robot_type in tables:
-            limits = limits.stricter(tables[robot_type](urdf_limits.names))
+        if robot_type in TABLES:
+            limits = limits.stricter(TABLES[robot_type](urdf_limits.names))
         envelope = Envelope(
             self.velocity_scale, self.acceleration_scale, self.max_jerk, self.position_margin, self.stop_seconds
         )
