@@ -78,7 +78,7 @@ def compressed_to_rgb(message: CompressedImage) -> RgbImage:
     size = picture_size(data[:_HEADER_BYTES].tobytes())
     if size is None:
         raise ImageRefusedError(
-            f"compressed image: expected {message.format} data, the {data.size} bytes that came do not begin like that"
+            f"compressed image: expected {message.format} data, the {data.size} bytes that came do not decode"
         )
     # What a file of some kilobytes unpacks to is only known from its header.
     _check_size(*size)

@@ -147,7 +147,7 @@ def jpeg_header(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(("form", "data"), [("png", png_header(30_000, 30_000)), ("jpeg", jpeg_header(60_000, 60_000))])
 def test_picture_that_unpacks_to_gigabytes_is_refused_by_its_header(form, data):
-    with pytest.raises(ImageRefusedError, match="at most .* pixels, got .*0000"):
+    with pytest.raises(ImageRefusedError, match=r"at most .* pixels, got .*0000"):
         compressed_to_rgb(CompressedImage(format=form, data=data))
 
 
@@ -159,5 +159,5 @@ def test_size_of_a_picture_is_read_from_its_header(suffix):
 
 def test_other_files_under_the_name_of_a_picture_are_not_decoded():
     _, data = cv2.imencode(".bmp", np.zeros((7, 300, 3), np.uint8))
-    with pytest.raises(ImageRefusedError, match="do not begin like that"):
+    with pytest.raises(ImageRefusedError, match="do not decode"):
         compressed_to_rgb(CompressedImage(format="png", data=data.tobytes()))
