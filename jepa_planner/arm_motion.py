@@ -18,6 +18,10 @@ from jepa_world_model.poses import integrate
 Vector = npt.NDArray[np.float64]
 # m and rad; keeps the arithmetic far from overflow.
 _NO_ARM_IS_LARGER = 1e3
+_UNSEEN = (
+    "it is not seen yet whether the arm does what it was told last, and it cannot be told more so safely: was the "
+    "command lost, late, or refused by the controller, or is something in the arm's way?"
+)
 # Leads that are tried, from the shortest to the longest, when it is not certain what the controller follows.
 _LEADS = 6
 # Share of an earlier preparation time that still counts at the next command, and the longest that is planned for, s.
@@ -156,9 +160,10 @@ class ArmMotion:
             commanded = self._mirror()
             others = self._followed().undecided(now)
             start = self._starts(now)[0] if careful or not others else self._least_bad_start(now, others)
-            stray = self.safety.why_bad_join(start, now, commanded, others) if careful else ""
-            if stray:
-                return Verdict(None, stray)
+            if careful and (
+                now < self._followed().joins_until or self.safety.why_bad_join(start, now, commanded, others)
+            ):
+                return Verdict(None, _UNSEEN)
             state = commanded.sample(start)
             stops = [self._planner.to_rest(start, state, together) for together in (False, True)]
         except MotionError as error:
@@ -169,7 +174,7 @@ class ArmMotion:
     def commit(self, command: ApprovedCommand, now: float) -> None:
         """Notes that ``command`` was sent to the arm."""
         following = self._followed()
-        following.sent(command.segment)
+        following.sent(command.segment, command.joins)
         if self._first_start is None:
             self._first_start = command.segment.start
         # Images and joint states up to this old are still compared with what was commanded for their time.
@@ -178,13 +183,10 @@ class ArmMotion:
 
     def _start(self, now: float, others: Sequence[MotionState]) -> float:
         """When the next segment may begin, s, with a controller that may also be in one of the ``others`` now."""
-        for start in self._starts(now):
+        for start in () if now < self._followed().joins_until else self._starts(now):
             if not self.safety.why_bad_join(start, now, self._mirror(), others):
                 return start
-        raise MotionError(
-            "it is not seen yet whether the arm does what it was told last, and it cannot be told more so safely: was "
-            "the command lost, late, or refused by the controller, or is something in the arm's way?"
-        )
+        raise MotionError(_UNSEEN)
 
     def _least_bad_start(self, now: float, others: Sequence[MotionState]) -> float:
         return min(self._starts(now), key=lambda start: self.safety.join_share(start, now, self._mirror(), others))
@@ -195,7 +197,8 @@ class ArmMotion:
             return [now + self._config.first_lead_seconds]
         lead = self._config.lead_seconds + self._preparation
         leads = np.linspace(lead, max(self._config.first_lead_seconds, lead), _LEADS)
-        return [max(now + float(lead), self._first_start) for lead in leads]
+        earliest = max(self._first_start, self._followed().joins_until)
+        return [max(now + float(lead), earliest) for lead in leads]
 
     def _followed(self) -> Following:
         if self._following is None:

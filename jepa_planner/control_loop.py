@@ -208,6 +208,7 @@ class ControlLoop:
         self._lost = ""
         self._losses = self._unfollowed = 0
         self._settling_since: float | None = None
+        self._settles_there = False
         self._stop_wanted: float | None = None
         self._report: tuple[Action, float] | None = None
 
@@ -321,7 +322,7 @@ class ControlLoop:
             if reason and self.machine.lets_move:
                 self.machine.hold(code, reason, now.steady, abort=self._losses > _LOSSES)
             self._notice_unfollowed(now)
-            if self.machine.must_rest or self._settling_since is not None:
+            if self.machine.must_rest or (self._settling_since is not None and not self._settles_there):
                 self._rest(now)
 
     def why_not_ready(self, now: Moment) -> str:
@@ -498,11 +499,18 @@ class ControlLoop:
                 self._command(job, action, now, plan_seconds)
 
     def _settle(self, job: Job, now: Moment) -> None:
-        """The goal seems to be reached, by a picture of a moving arm: it is judged again by one of an arm at rest."""
+        """The goal seems to be reached, by a picture of a moving arm: it is judged again by one of an arm at rest.
+
+        The arm goes to rest where the picture showed it; it has gone on since then, and might pass the goal.
+        """
         job.sequence.reopen()
         if self._settling_since is None:
             self._settling_since = now.steady
-        self._rest(now)
+        now = self._time(now)
+        verdict = self._arm.toward(job.state, np.zeros(len(job.state)), None, self._observation(now))
+        self._settles_there = verdict.command is not None and self._send(verdict.command, now)
+        if not self._settles_there:
+            self._rest(now)
 
     def _shows_rest(self, stamp: int) -> bool:
         """Whether the arm stood still when the picture of ``stamp``, ns, was taken."""

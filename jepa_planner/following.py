@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,14 +34,19 @@ class FollowingConfig:
 
 @dataclass(eq=False)
 class _Alternative:
-    """What the controller follows if a command never reached it: the motion before, and when both part, s.
+    """What the controller follows if a command had no effect: the motion before, and that command's segment.
 
     refuted: how often in a row the arm did something else.
     """
 
     motion: CommandedMotion
-    parts_at: float
+    segment: Segment
     refuted: int = 0
+
+    @property
+    def parts_at(self) -> float:
+        """When both part, s."""
+        return self.segment.start
 
 
 class ServoLag:
@@ -96,22 +101,28 @@ class Following:
         self._deviation = np.zeros_like(np.asarray(position, dtype=np.float64))
         self.unfollowed = 0
         """Commands in a row that the arm was seen not to follow."""
+        self.joins_until = float("-inf")
+        """Until then, s, the controller may be on its way to a command that did not continue what it does."""
 
-    def sent(self, segment: Segment) -> None:
-        """Takes ``segment`` for followed from its start on, until the arm shows something else."""
-        self._alternatives = [
-            *self._alternatives[1 - _ALTERNATIVES :],
-            _Alternative(self.commanded.copy(), segment.start),
-        ]
+    def sent(self, segment: Segment, joins: bool = False) -> None:
+        """Takes ``segment`` for followed from its start on, until the arm shows something else.
+
+        ``joins``: the controller gets to its start in its own way, not by what it was told before.
+        """
+        known = self._alternatives[1 - _ALTERNATIVES :]
+        self._alternatives = [*known, _Alternative(self.commanded.copy(), segment)]
         self.commanded.append(segment)
         self._contradictions = 0
+        if joins:
+            self.joins_until = segment.start
 
     def shift(self, seconds: float) -> None:
         """Moves everything by ``seconds``, as a clock that was set demands."""
         self.commanded.shift(seconds)
         for alternative in self._alternatives:
             alternative.motion.shift(seconds)
-            alternative.parts_at += seconds
+            alternative.segment = replace(alternative.segment, start=alternative.segment.start + seconds)
+        self.joins_until += seconds
         self._measured.clear()
         self._reported_at = float("-inf")
 
@@ -170,8 +181,13 @@ class Following:
         self._contradictions += 1
         if self._contradictions < _SEEN:
             return
-        self._alternatives = self._alternatives[: self._alternatives.index(alternative)]
+        index = self._alternatives.index(alternative)
+        later = [known.segment for known in self._alternatives[index + 1 :] if known.parts_at > time]
+        self._alternatives = self._alternatives[:index]
         self.commanded = alternative.motion
+        for segment in later:
+            # Sent in the belief that the other was followed: the controller may be on its way there.
+            self.sent(segment, joins=True)
         self._deviation = error(self.commanded.sample(time).position)
         self._contradictions = 0
         self.unfollowed += 1
@@ -184,7 +200,9 @@ class Following:
 
     def undecided(self, time: float) -> list[MotionState]:
         """Where the controller is at ``time``, s, if commands had no effect that may still have had one."""
-        return [known.motion.sample(time) for known in self._alternatives if time > known.parts_at]
+        states = [known.motion.sample(time) for known in self._alternatives if time > known.parts_at]
+        # On its way to a command that did not continue what it does, it is in neither.
+        return [*states, self.commanded.sample(time)] if time < self.joins_until else states
 
     def possible(self, time: float) -> list[MotionState]:
         """Every state that the controller may be in at ``time``, s, beside that of `commanded`."""

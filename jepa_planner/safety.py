@@ -140,15 +140,17 @@ class ApprovedCommand:
     """A command that passed the filter; publishers accept nothing else and nobody else can make one.
 
     segment: what the arm does from its start on. sent: the same after the rest of what the arm was told before, which
-    makes a controller that takes over on arrival follow exactly that until then.
+    makes a controller that takes over on arrival follow exactly that until then. joins: `sent` is not preceded by that,
+    because the controller may be elsewhere: it gets to the segment's start in its own way.
     """
 
-    def __init__(self, command: Command, sent: Segment, seal: object) -> None:
+    def __init__(self, command: Command, sent: Segment, seal: object, joins: bool = False) -> None:
         """Raises ValueError unless the safety filter makes it."""
         if seal is not _FILTERED:
             raise ValueError("only SafetyFilter approves commands")
         self.segment = command.segment
         self.sent = sent
+        self.joins = joins
         self.closedness = None if command.closedness is None else float(np.clip(command.closedness, 0.0, 1.0))
 
 
@@ -344,7 +346,7 @@ class SafetyFilter:
     ) -> ApprovedCommand:
         # A controller that may be elsewhere needs all the time there is to get to the first point.
         sent = command.segment if doubtful else commanded.lead_in(now, command.segment)
-        return ApprovedCommand(command, sent, _FILTERED)
+        return ApprovedCommand(command, sent, _FILTERED, doubtful)
 
     def _why_not_active(self) -> str:
         return "" if self._activated_at is not None else "the safety filter was not activated"
