@@ -207,6 +207,9 @@ class ControlLoop:
         self._closedness: float | None = None
         self._lost = ""
         self._losses = self._unfollowed = 0
+        self._distrust = self._doubt = ""
+        self._doubted_since: float | None = None
+        self._doubted_at = float("-inf")
         self._settling_since: float | None = None
         self._settles_there = False
         self._stop_wanted: float | None = None
@@ -242,9 +245,18 @@ class ControlLoop:
             before = self._joints.newest()
             self._joints.add(stamp, names, positions, velocities)
             newest = self._joints.newest()
+            self._note_doubt(now)
             if newest is not None and newest is not before:
                 self._joints_received = now.steady
                 self._arm.observe(newest.time, newest.positions)
+
+    def _note_doubt(self, now: Moment) -> None:
+        """Remembers for a while that a joint state was not believed: believed ones may come in between."""
+        if self._joints.doubt:
+            self._doubt, self._doubted_at = self._joints.doubt, now.steady
+            self._doubted_since = now.steady if self._doubted_since is None else self._doubted_since
+        elif now.steady - self._doubted_at > _DOUBT_SECONDS:
+            self._doubt, self._doubted_since = "", None
 
     def desired_state(self, stamp: float, names: Sequence[str], positions: Sequence[float]) -> None:
         """Takes in where the arm's controller says that its joints should be at ``stamp``, s; ignores another arm's."""
@@ -283,6 +295,11 @@ class ControlLoop:
         if then is not None:
             self._picture = replace(self._picture, positions=then.positions)
         return bool(np.max(np.abs(arm.positions - self._picture.positions)) > _SEEN_MOTION)
+
+    def distrust(self, reason: str) -> None:
+        """Holds the arm for ``reason``, such as another node that commands it, until told an empty one."""
+        with self._lock:
+            self._distrust = reason
 
     def start_goal(self, sequence: GoalSequence[int], mpc: Stepper) -> None:
         """Begins to pursue the goal that was announced to `machine`; ``mpc`` is not to be used elsewhere."""
@@ -331,10 +348,14 @@ class ControlLoop:
             return self._why_not_ready(now)[1]
 
     def _why_not_ready(self, now: Moment) -> tuple[ErrorCode, str]:
+        if self._doubt:
+            return ErrorCode.STALE_DATA, f"joint_states: {self._doubt}"
         observation = self._observation(now)
         stale = self._why_stale(observation) or self._why_not_recovered(now)
         if stale:
             return ErrorCode.STALE_DATA, stale
+        if self._distrust:
+            return ErrorCode.UNSAFE, self._distrust
         if not self._arm.is_synchronised:
             return ErrorCode.UNSAFE, self._lost or "waits for the arm to stand still"
         return ErrorCode.UNSAFE, self._arm.safety.why_astray(observation)
@@ -429,6 +450,8 @@ class ControlLoop:
         if self._stopping or self._doubtful or not self._arm.is_moving(now.ros):
             self._stop_wanted = None
             return
+        if self._doubted_since is not None and now.steady - self._doubted_since < _DOUBT_SECONDS:
+            return  # To an arm that was put elsewhere a stop would be a jump.
         if self._stop_wanted is None:
             self._stop_wanted = now.steady
         patient = now.steady - self._stop_wanted < _STOP_PATIENCE
@@ -654,6 +677,8 @@ _UNFOLLOWED = (
 _LEAST_LEAD = 0.015
 _ATTEMPTS = 3
 _TOO_LATE = "making a command took longer than the time until it was to begin: is the machine overloaded?"
+# So long a joint state that was not believed is remembered, s: until an arm that was put there would be believed.
+_DOUBT_SECONDS = 0.2
 # So long a stop waits until it is seen whether the last command was followed, s.
 _STOP_PATIENCE = 0.15
 # An arm comes to rest, and a picture of that comes, within this, s.

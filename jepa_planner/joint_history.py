@@ -10,12 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from jepa_planner.joint_plausibility import JointPlausibility
+
 Vector = npt.NDArray[np.float64]
 
 
-# Faster than any arm that this package drives, and than noise: a simulator has put the arm elsewhere.
-_TELEPORT_SPEED = 20.0  # rad/s
-_TELEPORT_JUMP = 0.2  # rad
+# A time so far before the newest means that the clock was set back, s; less, that a message is late.
+_CLOCK_SET_BACK = 1.0
+# After a doubt, an arm that is so far from where it was has not gone there, rad.
+_PUT_ELSEWHERE = 0.02
 
 
 class JointStateRefusedError(ValueError):
@@ -48,14 +51,16 @@ class JointHistory:
         self._finger_travel = finger_travel
         self._seconds = seconds
         self._samples: deque[JointSample] = deque()
+        self._plausibility = JointPlausibility()
 
     def add(self, time: float, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float]) -> None:
         """Takes in one joint state; messages with neither the arm nor the fingers are ignored.
 
         Velocities may be missing (then 0), and so may the fingers (then they stay as they were, at first
         open).
-        A time before the newest means that the clock was set back, and a jump that no arm makes that a simulator has
-        put it elsewhere: what was known is forgotten.
+        A time long before the newest means that the clock was set back: what was known is forgotten. A place that no
+        arm can have reached is not believed, unless it goes on alone: then a simulator has put the arm elsewhere, and
+        what was known is forgotten, too.
         Raises JointStateRefusedError for values that are missing or not finite.
         """
         if not set(self._arm_joints) <= set(names):
@@ -69,7 +74,12 @@ class JointHistory:
             np.array([speeds.get(name, 0.0) for name in self._arm_joints]),
             self._closedness(values),
         )
-        self._append(sample)
+        self._append(sample, has_velocities=len(velocities) > 0)
+
+    @property
+    def doubt(self) -> str:
+        """Why the last joint state was not believed; empty when it was."""
+        return self._plausibility.doubt
 
     def newest(self) -> JointSample | None:
         """The last joint state, None before the first."""
@@ -85,6 +95,7 @@ class JointHistory:
     def clear(self) -> None:
         """Forgets everything."""
         self._samples.clear()
+        self._plausibility.reset()
 
     def at(self, time: float) -> JointSample | None:
         """The joint state at ``time``, s: interpolated, held at both ends; None before the first message."""
@@ -95,8 +106,17 @@ class JointHistory:
             return self._samples[min(index, len(self._samples) - 1)]
         return _between(self._samples[index - 1], self._samples[index], time)
 
-    def _append(self, sample: JointSample) -> None:
-        if self._samples and (sample.time < self._samples[-1].time or _is_teleport(self._samples[-1], sample)):
+    def _append(self, sample: JointSample, has_velocities: bool) -> None:
+        newest = self.newest()
+        if newest is not None and sample.time < newest.time - _CLOCK_SET_BACK:
+            self.clear()
+        elif newest is not None and sample.time <= newest.time:
+            return
+        doubted = self.doubt
+        speeds = sample.velocities if has_velocities else None
+        if not self._plausibility.is_believed(sample.time, sample.positions, speeds):
+            return
+        if doubted and self._samples and _was_put_elsewhere(self._samples[-1], sample):
             self._samples.clear()
         self._samples.append(sample)
         while self._samples[0].time < sample.time - self._seconds:
@@ -125,9 +145,8 @@ class JointHistory:
             raise JointStateRefusedError(f"joint_states: {', '.join(missing)} missing among {list(names)}")
 
 
-def _is_teleport(before: JointSample, after: JointSample) -> bool:
-    jump = float(np.max(np.abs(after.positions - before.positions)))
-    return jump > _TELEPORT_JUMP and jump > _TELEPORT_SPEED * (after.time - before.time)
+def _was_put_elsewhere(before: JointSample, after: JointSample) -> bool:
+    return float(np.max(np.abs(after.positions - before.positions))) > _PUT_ELSEWHERE
 
 
 def _between(before: JointSample, after: JointSample, time: float) -> JointSample:

@@ -30,6 +30,7 @@ from jepa_common.health import Report
 from jepa_common.latest_slot_worker import LatestSlotWorker
 from jepa_common.managed_node import ManagedNode
 from jepa_common.parameters import with_changes
+from jepa_common.publisher_watch import PublisherWatch
 from jepa_common.qos_profiles import OVERRIDABLE, joint_states_qos, latched_qos, latest_qos
 from jepa_common.run_node import run_node
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
@@ -54,6 +55,7 @@ from jepa_planner.status_publisher import StatusPublisher
 from jepa_world_model.checkpoint import open_world_model
 
 TICK_SECONDS = 0.02
+WATCH_SECONDS = 0.2  # between two looks at who publishes
 LOG_PERIOD_SECONDS = 2.0
 
 
@@ -119,10 +121,22 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         if self.state_name not in ("inactive", "active"):
             return SetParametersResult(successful=True)
         try:
-            self._check(with_changes(self.parameters(), {item.name: item.value for item in changed}))
+            parameters = with_changes(self.parameters(), {item.name: item.value for item in changed})
+            self._check(parameters)
+            self._check_work(parameters)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
+
+    def _check_work(self, parameters: PlannerParameters) -> None:
+        """Raises ValueError for a search whose requests would take longer than is waited for, as measured until now."""
+        solver = parameters.solver
+        seconds = self._costs.rate.seconds(solver.samples * solver.horizon)
+        if seconds > solver.score_timeout:
+            raise ValueError(
+                f"solver: {solver.samples} samples of {solver.horizon} actions would take the predictor about "
+                f"{seconds:.1f} s at the rate measured until now; solver.score_timeout is {solver.score_timeout:g} s"
+            )
 
     def activate(self) -> None:
         """Listens to what the control loop needs, and lets commands flow."""
@@ -130,9 +144,29 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         self.subscribe_while_active(JointState, "desired_joint_states", self._on_desired, joint_states_qos())
         self.subscribe_while_active(Latent, "latent", self._on_latent, latest_qos())
         self._goals.activate()
+        self._watch_publishers()
         self.activated.callback(self._deactivate_loop)
         if self._loop is not None:
             self._loop.activate(self._now())
+
+    def _watch_publishers(self) -> None:
+        """Where nothing else keeps others from the topics, at least they are noticed."""
+        topics = [name for name in self._settings.safety.single_publishers if name != "/clock" or self._uses_sim_time]
+        watch = PublisherWatch(self, topics)
+
+        def look() -> None:
+            intruder = watch.intruder(time.monotonic())
+            if intruder:
+                self._complain(intruder)
+            if self._loop is not None:
+                self._loop.distrust(intruder)
+
+        timer = self.create_timer(WATCH_SECONDS, look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.activated.callback(self.destroy_timer, timer)
+
+    @property
+    def _uses_sim_time(self) -> bool:
+        return bool(self.get_parameter("use_sim_time").value)
 
     def diagnose(self) -> Report:
         """Rate and latency of plans, and the state."""

@@ -124,6 +124,10 @@ class SafetyParameters:
     max_image_age: float = parameter(0.5, "Oldest camera image to act on, s", minimum=0.01, maximum=10.0)
     max_latent_age: float = parameter(0.5, "Longest time since a latent came, s", minimum=0.01, maximum=10.0)
     max_joint_state_age: float = parameter(0.1, "Oldest joint state to act on, s", minimum=0.01, maximum=10.0)
+    single_publishers: tuple[str, ...] = parameter(
+        ("joint_trajectory", "latent", "joint_states", "robot_description", "/clock"),
+        "Topics on which one node may publish: a second one holds the arm; empty: none is watched",
+    )
     max_tracking_error: float = parameter(
         0.15, "Largest distance of a joint from where it was commanded, rad", minimum=0.005, maximum=1.0
     )

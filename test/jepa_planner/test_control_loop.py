@@ -319,10 +319,10 @@ def test_frozen_camera_is_noticed_although_its_stamps_go_on() -> None:
 
 def test_picture_that_comes_before_its_joint_states_is_not_one_of_a_frozen_camera() -> None:
     table = moving_table()
-    loop, elsewhere = table.loop, START + 1.0
+    loop, elsewhere = table.loop, START + 0.2
 
     def tell(seconds: float, positions: np.ndarray) -> None:
-        loop.joint_state(Moment(seconds, seconds), seconds, ARM_JOINTS, positions, np.zeros(7))
+        loop.joint_state(Moment(seconds, seconds), seconds, ARM_JOINTS, positions, np.full(7, 5.0))
 
     tell(100.0, START)
     loop.latent(Moment(100.05, 100.05), round(100.03e9), content=1)
@@ -338,10 +338,13 @@ def test_arm_that_was_moved_elsewhere_is_sent_nothing_until_it_stands_still() ->
     before = len(table.outputs.commands)
     table.outputs.commands.clear()
     table.start = START + np.array([0.5, 0, 0, 0, 0, 0, 0])
-    table.run(0.1)
+    table.run(0.12)
+    # At first nobody believes it.
     assert before and not table.outputs.commands
-    assert "from where it was commanded" in table.loop.machine.reason
-    table.run(0.5)
+    assert "further than it can" in table.loop.machine.reason
+    table.run(0.28)
+    assert not table.outputs.commands and table.loop.machine.state is State.HOLDING
+    table.run(0.8)
     assert table.outputs.commands and table.outputs.commands[0].segment.positions[0, 0] == pytest.approx(START[0] + 0.5)
 
 
@@ -534,3 +537,31 @@ def test_goal_that_an_arm_at_rest_has_not_reached_is_pursued_on() -> None:
         settling = table.loop._settling_since is not None
         rested_short += settling and table.distance > 0.02 and not table.loop_moving
     assert rested_short and table.outputs.codes == [ErrorCode.REACHED] and table.distance < 0.02
+
+
+def test_second_arm_on_joint_states_holds_the_first_one() -> None:
+    table = moving_table()
+    real = table.loop.joint_state
+
+    def both(now: Moment, stamp: float, names: tuple, positions: tuple, velocities: tuple) -> None:
+        real(now, stamp, names, positions, velocities)
+        real(now, stamp + 0.001, names, np.add(positions, 0.4), np.zeros(len(velocities)))
+
+    table.loop.joint_state = both
+    table.run(0.6)
+    assert table.loop.machine.state is State.HOLDING and "another node" in table.loop.machine.reason
+    assert not table.loop_moving
+    table.loop.joint_state = real
+    table.run(6.0)
+    assert table.outputs.codes == [ErrorCode.REACHED]
+
+
+def test_arm_is_held_as_long_as_somebody_else_may_command_it() -> None:
+    table = moving_table()
+    table.loop.distrust("joint_trajectory: expected one publisher, there are 2")
+    table.run(0.5)
+    assert table.loop.machine.state is State.HOLDING and "one publisher" in table.loop.machine.reason
+    assert not table.loop_moving
+    table.loop.distrust("")
+    table.run(6.0)
+    assert table.outputs.codes == [ErrorCode.REACHED]

@@ -80,10 +80,46 @@ def test_old_states_are_dropped() -> None:
 def test_arm_that_a_simulator_puts_elsewhere_was_never_in_between() -> None:
     joints = history()
     joints.add(1.00, ARM, (0.0, 0.0), ())
-    joints.add(1.02, ARM, (1.0, 0.0), ())
-    assert joints.at(1.01).positions[0] == 1.0
-    joints.add(1.04, ARM, (1.05, 0.0), ())
-    assert joints.at(1.03).positions[0] == pytest.approx(1.025)
+    for tick in range(1, 11):
+        joints.add(1.0 + 0.02 * tick, ARM, (1.0, 0.0), (0.0, 0.0))
+    assert not joints.doubt and joints.at(1.1).positions[0] == 1.0
+    joints.add(1.22, ARM, (1.01, 0.0), (0.5, 0.0))
+    assert joints.at(1.21).positions[0] == pytest.approx(1.005)
+
+
+@pytest.mark.parametrize("offset", [0.1, 0.5, -2.0])
+@pytest.mark.parametrize("ahead", [0.0, 0.003, 0.09])
+def test_arm_that_rests_where_it_cannot_be_is_not_believed(offset: float, ahead: float) -> None:
+    joints = history()
+    for tick in range(100):
+        time = 1.0 + 0.01 * tick
+        joints.add(time, ARM, (0.001 * tick, 0.0), (0.1, 0.0))
+        assert not joints.doubt
+        # Another publisher's, in between.
+        joints.add(time + ahead + 0.002, ARM, (0.001 * tick + offset, 0.0), (0.0, 0.0))
+        assert "does another node publish them" in joints.doubt
+    np.testing.assert_allclose(
+        [joints.at(1.0 + 0.01 * tick).positions[0] for tick in range(100)], 0.001 * np.arange(100)
+    )
+
+
+def test_fast_arm_is_believed_by_the_speeds_that_it_claims() -> None:
+    joints = history()
+    for tick in range(50):
+        time = 0.033 * tick
+        joints.add(time, ARM, (2.6 * time, 0.0), (2.6, 0.0))
+        assert not joints.doubt
+    # A message or two may be missing.
+    joints.add(time + 0.1, ARM, (2.6 * (time + 0.1), 0.0), (2.6, 0.0))
+    assert not joints.doubt
+
+
+def test_joint_state_that_comes_late_is_not_the_newest() -> None:
+    joints = history()
+    joints.add(1.0, ARM, (0.0, 0.0), ())
+    joints.add(1.1, ARM, (0.1, 0.0), ())
+    joints.add(1.05, ARM, (0.3, 0.0), ())
+    assert joints.newest().time == 1.1 and joints.at(1.05).positions[0] == pytest.approx(0.05)
 
 
 def test_what_is_recent_has_come_and_is_not_dropped() -> None:
