@@ -104,6 +104,10 @@ class ArmMotion:
         if self._following is not None:
             self._following.reported(time, positions)
 
+    def is_certain(self, now: float) -> bool:
+        """Whether the arm is seen to follow what it was told."""
+        return self._following is not None and self._following.is_certain(now)
+
     @property
     def unfollowed(self) -> int:
         """Commands in a row that the arm was seen not to follow."""

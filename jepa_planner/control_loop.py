@@ -339,6 +339,7 @@ class ControlLoop:
             if reason and self.machine.lets_move:
                 self.machine.hold(code, reason, now.steady, abort=self._losses > _LOSSES)
             self._notice_unfollowed(now)
+            self._find_unsure_arm(now)
             if self.machine.must_rest or (self._settling_since is not None and not self._settles_there):
                 self._rest(now)
 
@@ -427,6 +428,14 @@ class ControlLoop:
         self._stopping = False
         if self.machine.lets_move:
             self.machine.hold(ErrorCode.UNSAFE, _UNFOLLOWED, now.steady, abort=self._unfollowed > _LOSSES)
+
+    def _find_unsure_arm(self, now: Moment) -> None:
+        """An arm that stands still, and not surely where it was told to, is found where it is."""
+        newest = self._joints.newest()
+        if newest is None or not self._arm.is_synchronised or self._arm.is_moving(now.ros) or self._doubt:
+            return
+        if not self._arm.is_certain(now.ros) and self._stands_still(newest, now):
+            self._arm.forget()
 
     def _synchronise(self, now: Moment) -> None:
         """Takes over where the arm really is, once it stands still."""

@@ -198,6 +198,10 @@ class Following:
     def _deviates(self) -> bool:
         return _largest(self._deviation) > self._config.tolerance
 
+    def is_certain(self, time: float) -> bool:
+        """Whether the controller follows `commanded` at ``time``, s, and nothing else, as far as can be seen."""
+        return not self._deviates and not self.undecided(time)
+
     def undecided(self, time: float) -> list[MotionState]:
         """Where the controller is at ``time``, s, if commands had no effect that may still have had one."""
         states = [known.motion.sample(time) for known in self._alternatives if time > known.parts_at]

@@ -1,7 +1,7 @@
 """The planner node: from latents and joint states to trajectories for the arm.
 
 Listens to `latent`, `goal_latent`, `joint_states`, `robot_description` and, where the arm's controller publishes it,
-`desired_joint_states`; asks `score_actions`, publishes
+`desired_joint_states` or `controller_state`; asks `score_actions`, publishes
 `joint_trajectory`, `gripper_trajectory`, `planner_status` and `planner_markers`, and serves `reach_goal`. What it
 does and why is the business of `control_loop.ControlLoop`; goals come in through `goal_intake.GoalIntake`.
 """
@@ -12,7 +12,7 @@ import queue
 import sys
 import time
 import zlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +38,7 @@ from jepa_planner.arm_motion import ArmMotion
 from jepa_planner.calibration_run import CalibrationConfig
 from jepa_planner.calibration_service import CalibrationService
 from jepa_planner.control_loop import ControlLoop, Job, LatentStamps, Moment, Status, StepReport
+from jepa_planner.controller_reports import hear_reports
 from jepa_planner.goal_intake import GoalIntake
 from jepa_planner.goal_machine import GoalResult, State
 from jepa_planner.joint_history import JointHistory, JointStateRefusedError
@@ -141,7 +142,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def activate(self) -> None:
         """Listens to what the control loop needs, and lets commands flow."""
         self.subscribe_while_active(JointState, "joint_states", self._on_joint_states, joint_states_qos())
-        self.subscribe_while_active(JointState, "desired_joint_states", self._on_desired, joint_states_qos())
+        hear_reports(self, self._on_report)
         self.subscribe_while_active(Latent, "latent", self._on_latent, latest_qos())
         self._goals.activate()
         self._watch_publishers()
@@ -246,10 +247,9 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         except JointStateRefusedError as error:
             self._complain(str(error))
 
-    def _on_desired(self, message: JointState) -> None:
+    def _on_report(self, stamp: float, names: Sequence[str], positions: Sequence[float]) -> None:
         if self._loop is not None:
-            stamp = to_nanoseconds(message.header.stamp) / NANOSECONDS_PER_SECOND
-            self._loop.desired_state(stamp, message.name, message.position)
+            self._loop.desired_state(stamp, names, positions)
 
     def _on_latent(self, message: Latent) -> None:
         refusal = self._goals.why_refused(message)

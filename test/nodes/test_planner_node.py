@@ -255,6 +255,18 @@ def test_same_goal_seen_again_does_not_start_again(rig) -> None:
     assert rig.status.state == Status.REACHED and rig.status.step == steps
 
 
+def test_controllers_own_word_on_what_it_follows_is_heard(rig, nodes) -> None:
+    # A package of its own, which not every environment has.
+    state = pytest.importorskip("control_msgs.msg").JointTrajectoryControllerState
+    publisher = nodes.publisher(state, "controller_state", latest_qos())
+    heard: list[float] = []
+    rig.planner._loop.desired_state = lambda stamp, names, positions: heard.append(positions[list(names).index("a")])
+    message = state(joint_names=["b", "a"])
+    message.reference.positions = [1.0, 2.0]
+    publisher.publish(message)
+    rig.wait_for(lambda: heard == [2.0], "what the controller says")
+
+
 @pytest.mark.parametrize("topic", ["joint_states", "joint_trajectory", "latent"])
 def test_second_publisher_holds_the_arm_until_it_is_gone(rig, nodes, topic: str) -> None:
     rig.start_moving()
