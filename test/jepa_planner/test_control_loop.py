@@ -565,3 +565,31 @@ def test_arm_is_held_as_long_as_somebody_else_may_command_it() -> None:
     table.loop.distrust("")
     table.run(6.0)
     assert table.outputs.codes == [ErrorCode.REACHED]
+
+
+@pytest.mark.parametrize(("delays", "sent"), [([0.01], True), ([0.06, 0.01], True), ([0.3] * 9, False)])
+def test_command_that_takes_too_long_to_make_is_made_again_or_not_sent(delays: list[float], sent: bool) -> None:
+    table = moving_table()
+    table.time += 0.3
+    table.loop.joint_state(table.now, table.now.ros, ARM_JOINTS, table.position, ())
+    table.loop.latent(table.now, round(table.now.ros * 1e9))
+    job = table.loop.next_job(table.now)
+    action = table.loop.perform(job, table.cost)
+    before, readings = len(table.outputs.commands), 0
+
+    def clock() -> Moment:
+        """Read when a command is begun, and when it is ready."""
+        nonlocal readings
+        readings += 1
+        if readings % 2 == 0 and delays:
+            table.time += delays.pop(0)
+        return table.now
+
+    table.loop._clock = clock
+    table.loop.conclude(job, action, table.now, 0.1)
+    made = table.outputs.commands[before:]
+    assert len(made) == sent
+    if sent:
+        assert made[0].segment.start > table.now.ros + 0.01 and not delays
+    else:
+        assert table.loop.machine.state is State.HOLDING
