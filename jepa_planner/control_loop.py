@@ -598,7 +598,9 @@ class ControlLoop:
         """Sends what was made at ``now``; false when that took so long that it would begin before it is there."""
         if self._config.dry_run:
             return True
-        took = self._time(now).ros - now.ros
+        after = self._time(now)
+        # A process that gets no time hears nothing of simulated time either.
+        took = max(after.ros - now.ros, after.steady - now.steady)
         self._arm.prepared(took)
         if command.segment.start - now.ros - took < _LEAST_LEAD:
             return False

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -32,23 +34,36 @@ class JudgeConfig:
     Attributes:
         seconds: For so long.
         json: File for all violations.
+        ignored_frame: Messages with this frame_id are not judged: those of a test that forges some.
     """
 
     seconds: float = 60.0
     json: Path | None = None
+    ignored_frame: str = "hostile"
 
 
 class JudgeNode:
     """Feeds a judge from the topics. Threads: as the client's."""
 
-    def __init__(self, client: RosClient) -> None:
+    def __init__(self, client: RosClient, ignored_frame: str) -> None:
         """Subscribes; `client` is to be polled often."""
         self.judge = MotionJudge()
+        self._ignored_frame = ignored_frame
         self._last: tuple[float, np.ndarray] | None = None
         many = QoSProfile(depth=500, reliability=ReliabilityPolicy.BEST_EFFORT)
-        client.subscribe(JointState, "joint_states", self._on_joint_state, many)
-        client.subscribe(JointState, "desired_joint_states", self._on_desired, many)
-        client.subscribe(JointTrajectory, "joint_trajectory", self._on_command, QoSProfile(depth=100))
+        for kind, topic, judge, qos in (
+            (JointState, "joint_states", self._on_joint_state, many),
+            (JointState, "desired_joint_states", self._on_desired, many),
+            (JointTrajectory, "joint_trajectory", self._on_command, QoSProfile(depth=100)),
+        ):
+            client.subscribe(kind, topic, self._unless_ignored(judge), qos)
+
+    def _unless_ignored(self, judge: Callable[[Any], None]) -> Callable[[Any], None]:
+        def on_message(message: Any) -> None:
+            if message.header.frame_id != self._ignored_frame:
+                judge(message)
+
+        return on_message
 
     def _on_joint_state(self, message: JointState) -> None:
         time_s, positions = _seconds(message.header.stamp), self._column(message.name, message.position)
@@ -94,7 +109,7 @@ def report(judge: MotionJudge) -> str:
 def main(config: JudgeConfig) -> int:
     """Judges for as long as told; returns the exit code."""
     with RosClient("motion_judge") as client:
-        node, until = JudgeNode(client), time.monotonic() + config.seconds
+        node, until = JudgeNode(client, config.ignored_frame), time.monotonic() + config.seconds
         while time.monotonic() < until:
             client.poll()
             time.sleep(0.005)
