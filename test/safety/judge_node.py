@@ -50,6 +50,7 @@ class JudgeNode:
         self.judge = MotionJudge()
         self._ignored_frame = ignored_frame
         self._last: tuple[float, np.ndarray] | None = None
+        self._last_desired: tuple[float, np.ndarray] | None = None
         many = QoSProfile(depth=500, reliability=ReliabilityPolicy.BEST_EFFORT)
         for kind, topic, judge, qos in (
             (JointState, "joint_states", self._on_joint_state, many),
@@ -67,15 +68,17 @@ class JudgeNode:
 
     def _on_joint_state(self, message: JointState) -> None:
         time_s, positions = _seconds(message.header.stamp), self._column(message.name, message.position)
-        if self._last is not None and time_s > self._last[0]:
-            speed = float(np.max(np.abs(positions - self._last[1]))) / (time_s - self._last[0])
-            if speed > _PUT_ELSEWHERE:
-                self.judge.placed(time_s)
+        if _was_placed(self._last, (time_s, positions)):
+            self.judge.placed(time_s)
         self._last = time_s, positions
         self.judge.joint_state(time_s, positions.tolist(), self._column(message.name, message.velocity).tolist())
 
     def _on_desired(self, message: JointState) -> None:
-        self.judge.followed(_seconds(message.header.stamp), self._column(message.name, message.position).tolist())
+        time_s, positions = _seconds(message.header.stamp), self._column(message.name, message.position)
+        if _was_placed(self._last_desired, (time_s, positions)):
+            self.judge.placed(time_s)
+        self._last_desired = time_s, positions
+        self.judge.followed(time_s, positions.tolist())
 
     def _on_command(self, message: JointTrajectory) -> None:
         points = message.points
@@ -96,6 +99,13 @@ _MOTIONS = ("positions", "velocities", "accelerations")
 
 def _seconds(stamp: object) -> float:
     return to_nanoseconds(stamp) / NANOSECONDS_PER_SECOND
+
+
+def _was_placed(before: tuple[float, np.ndarray] | None, after: tuple[float, np.ndarray]) -> bool:
+    """Whether a simulator has put the arm elsewhere in between: no arm moves so fast."""
+    if before is None or after[0] <= before[0]:
+        return False
+    return float(np.max(np.abs(after[1] - before[1]))) > _PUT_ELSEWHERE * (after[0] - before[0])
 
 
 def report(judge: MotionJudge) -> str:
