@@ -239,13 +239,13 @@ def test_dry_run_plans_and_publishes_nothing_to_the_arm(make_rig) -> None:
 
 def test_deactivated_planner_brings_the_arm_to_rest_and_answers_goals(rig) -> None:
     rig.start_moving()
-    rig.planner.trigger_deactivate()
+    rig.nodes.run(rig.planner.trigger_deactivate)
     rig.wait_for_state(Status.INACTIVE)
     rig.wait_for(lambda: rig.rests, "rest")
     sent = len(rig.commands)
     result = rig.result(rig.send(rig.request()))
     assert result.error_code == Result.NOT_ACTIVE and len(rig.commands) == sent
-    rig.planner.trigger_activate()
+    rig.nodes.run(rig.planner.trigger_activate)
     rig.show_goal()
     rig.wait_for_state(Status.REACHED)
 
