@@ -34,10 +34,14 @@ class PlanningError(RuntimeError):
 
 @dataclass(frozen=True)
 class Moment:
-    """Now, s, on two clocks: ROS time, in which stamps are, and one that never stands still."""
+    """Now, s, on two clocks: ROS time, in which stamps are, and one that never stands still.
+
+    behind: how much later than ``ros`` it may be by the clock of the arm's controller, s; see `moments.Moments`.
+    """
 
     ros: float
     steady: float
+    behind: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -612,8 +616,8 @@ class ControlLoop:
         if self._config.dry_run:
             return True
         after = self._time(now)
-        # A process that gets no time hears nothing of simulated time either.
-        took = max(after.ros - now.ros, after.steady - now.steady)
+        # A process that gets no time hears nothing of simulated time either, perhaps since before ``now``.
+        took = max(after.ros + after.behind - now.ros, after.steady - now.steady)
         self._arm.prepared(took)
         if command.segment.start - now.ros - took < _LEAST_LEAD:
             return False

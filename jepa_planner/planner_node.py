@@ -43,6 +43,7 @@ from jepa_planner.goal_intake import GoalIntake
 from jepa_planner.goal_machine import GoalResult, State
 from jepa_planner.joint_history import JointHistory, JointStateRefusedError
 from jepa_planner.kinematics import Kinematics
+from jepa_planner.moments import Moments
 from jepa_planner.mpc import Action, Mpc
 from jepa_planner.planner_markers import plan_markers
 from jepa_planner.planner_messages import arm_message, gripper_message
@@ -103,6 +104,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         self._card = open_world_model(parameters.model).card.measured_by(parameters.solver.distance)
         self._model = self._card.model_id
         self._settings = parameters
+        self._moments = Moments(self._ros_time, self._uses_sim_time)
         self._camera.configure(parameters.camera_calibration, self._model)
         self._check(parameters)
         self._arm_topic = self.publisher_while_configured(JointTrajectory, "joint_trajectory", latest_qos())
@@ -376,7 +378,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         return Status.idle(state, reason)
 
     def _now(self) -> Moment:
-        return Moment(self.get_clock().now().nanoseconds / NANOSECONDS_PER_SECOND, time.monotonic())
+        return self._moments.now()
+
+    def _ros_time(self) -> float:
+        return float(self.get_clock().now().nanoseconds / NANOSECONDS_PER_SECOND)
 
 
 def main() -> int:

@@ -567,6 +567,20 @@ def test_arm_is_held_as_long_as_somebody_else_may_command_it() -> None:
     assert table.outputs.codes == [ErrorCode.REACHED]
 
 
+def test_command_begins_after_what_the_controllers_clock_may_say_by_now() -> None:
+    table = moving_table()
+    table.time += 0.3
+    table.loop.joint_state(table.now, table.now.ros, ARM_JOINTS, table.position, ())
+    table.loop.latent(table.now, round(table.now.ros * 1e9))
+    job = table.loop.next_job(table.now)
+    action = table.loop.perform(job, table.cost)
+    before = len(table.outputs.commands)
+    table.loop._clock = lambda: replace(table.now, behind=0.18)
+    table.loop.conclude(job, action, table.now, 0.1)
+    (made,) = table.outputs.commands[before:]
+    assert made.segment.start > table.now.ros + 0.18 + 0.01
+
+
 @pytest.mark.parametrize(("delays", "sent"), [([0.01], True), ([0.06, 0.01], True), ([0.3] * 9, False)])
 def test_command_that_takes_too_long_to_make_is_made_again_or_not_sent(delays: list[float], sent: bool) -> None:
     table = moving_table()
