@@ -117,8 +117,8 @@ $(STAMPS)/interfaces: $(INTERFACES) CMakeLists.txt $(STAMPS)/packages
 
 # What the tests speak of other packages' interfaces; a sourced distribution may have the real ones.
 $(STAMPS)/test_interfaces: $(wildcard test/interfaces/*/*.* test/interfaces/*/*/*.*) $(STAMPS)/interfaces
-	@echo "== test interfaces: the fields of gazebo_msgs and simulation_interfaces that are used"
-	@PATH=$(VENV)/bin:$$PATH; for package in gazebo_msgs simulation_interfaces; do \
+	@echo "== test interfaces: the fields of gazebo_msgs, simulation_interfaces and control_msgs that are used"
+	@PATH=$(VENV)/bin:$$PATH; for package in gazebo_msgs simulation_interfaces control_msgs; do \
 		if [ ! -e $(VENV)/share/$$package ] && $(RUN) -c "import $$package.srv" 2> /dev/null; then continue; fi; \
 		folder=$(BUILD)/$$package; mkdir -p $$folder; \
 		{ cmake -S test/interfaces/$$package -B $$folder -DCMAKE_INSTALL_PREFIX=$(VENV) -DPython3_EXECUTABLE=$(RUN) \

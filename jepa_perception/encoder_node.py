@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import torch
 from jepa_ros.msg import Latent
+from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import CompressedImage, Image
 
 from jepa_common.latent_messages import DTYPES, latent_to_message
@@ -20,6 +21,7 @@ from jepa_common.latest_slot_worker import LatestSlotWorker
 from jepa_common.managed_node import ManagedNode
 from jepa_common.parameters import parameter
 from jepa_common.qos_profiles import camera_qos, latched_qos, latest_qos
+from jepa_common.rate_limit import RateLimit
 from jepa_common.run_node import run_node
 from jepa_common.stamps import to_nanoseconds
 from jepa_perception.frame_filter import Decision, FrameFilter
@@ -28,6 +30,8 @@ from jepa_world_model.world_model import WorldModel
 
 LOG_PERIOD_SECONDS = 2.0
 GOAL_DEPTH = 8  # sub-goals come in quick succession
+GOAL_BURST = 16
+GOAL_WAIT_SECONDS = 0.1  # between two looks for a goal image whose turn has come
 
 ImageMessage: TypeAlias = Image | CompressedImage
 
@@ -41,6 +45,9 @@ class EncoderParameters:
     dtype: str = parameter("float32", "Arithmetic of the network", choices=("float32", "bfloat16", "float16"))
     latent_dtype: str = parameter("float32", "Numbers in the latent messages", choices=DTYPES)
     threads: int = parameter(1, "CPU threads of an inference; 0 leaves it to torch", minimum=0, maximum=256)
+    max_goal_rate: float = parameter(
+        5.0, "Goal images encoded per second in the long run, Hz; sixteen may come at once", minimum=0.1, maximum=100.0
+    )
     max_rate: float = parameter(0.0, "Camera frames encoded per second, Hz; 0 encodes all", minimum=0.0)
 
 
@@ -68,6 +75,7 @@ class EncoderNode(ManagedNode[EncoderParameters]):
             parameters.model, device=parameters.device, dtype=parameters.dtype, parts=("encoder",)
         )
         self._filter = FrameFilter(parameters.max_rate)
+        self._goal_limit = RateLimit[ImageMessage](parameters.max_goal_rate, GOAL_BURST)
         self._latents = self.publisher_while_configured(Latent, "latent", latest_qos())
         self._goal_latents = self.publisher_while_configured(Latent, "goal_latent", latched_qos())
         self._worker = LatestSlotWorker[_Job]("encoder", self._encode, self._refuse)
@@ -79,6 +87,9 @@ class EncoderNode(ManagedNode[EncoderParameters]):
         for message_type, suffix in ((Image, ""), (CompressedImage, "/compressed")):
             self.subscribe_while_active(message_type, f"image{suffix}", self._on_image, camera_qos())
             self.subscribe_while_active(message_type, f"goal_image{suffix}", self._on_goal, latched_qos(GOAL_DEPTH))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        timer = self.create_timer(GOAL_WAIT_SECONDS, self._take_waiting_goal, clock=steady)
+        self.activated.callback(self.destroy_timer, timer)
 
     def _on_image(self, message: ImageMessage) -> None:
         decision = self._filter.decide(to_nanoseconds(message.header.stamp))
@@ -88,6 +99,17 @@ class EncoderNode(ManagedNode[EncoderParameters]):
             self._worker.submit(_Job(message, self._latents), slot="image")
 
     def _on_goal(self, message: ImageMessage) -> None:
+        if self._goal_limit.offer(message, time.monotonic()):
+            self._take_goal(message)
+        else:
+            self._refuse(ValueError("goal_image: they come faster than max_goal_rate; only the newest is encoded"))
+
+    def _take_waiting_goal(self) -> None:
+        message = self._goal_limit.due(time.monotonic())
+        if message is not None:
+            self._take_goal(message)
+
+    def _take_goal(self, message: ImageMessage) -> None:
         if to_nanoseconds(message.header.stamp) == 0:
             # A goal's age does not matter, only its name, so a person may leave the stamp out.
             message.header.stamp = self.get_clock().now().to_msg()

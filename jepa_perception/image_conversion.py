@@ -7,9 +7,9 @@ or of a bag that is read without ROS: only their fields matter. docs/your-camera
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RgbImage = NDArray[np.uint8]
 Array = NDArray[Any]
+ByteOrder: TypeAlias = Literal["little", "big"]
 
 # More than any camera sends; a corrupt header must not make the node allocate without bound.
 MAX_PIXELS = 1 << 26
@@ -166,12 +167,17 @@ def compressed_to_rgb(message: CompressedImage) -> RgbImage:
     The data tell which it is: `format` may be empty or anything, as the message's definition has it.
 
     Raises:
-        ImageRefusedError: depths, data of a video, or data that do not decode or end too early.
+        ImageRefusedError: depths, another kind of file, too many pixels, or data that do not decode or end too early.
     """
     if _DEPTHS.search(message.format):
         raise ImageRefusedError(f"compressed image: expected a picture, got depths ({message.format!r})")
     data = np.frombuffer(message.data, dtype=np.uint8)
     came = f"the {data.size} bytes that came do not decode (format {message.format!r})"
+    size = picture_size(data.tobytes())
+    if size is None:
+        raise ImageRefusedError(f"compressed image: expected JPEG or PNG data, {came}")
+    # What a file of some kilobytes unpacks to is only known from its header.
+    _check_size(*size)
     if data[: len(_JPEG)].tobytes() == _JPEG and not _is_whole_jpeg(data.tobytes()):
         # Some versions of OpenCV fill the missing part with grey.
         raise ImageRefusedError(f"compressed image: {came}: the JPEG data end too early")
@@ -185,20 +191,65 @@ def compressed_to_rgb(message: CompressedImage) -> RgbImage:
 def _decoded(data: RgbImage) -> Array | None:
     """The picture, blue first; None if it is none, or larger than OpenCV allows."""
     try:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:
         return None
 
 
+def picture_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width that a PNG, JPEG or TIFF file says it has; None for any other file, or without a size."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) >= 24:
+        return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+    if data[:4] in _TIFF:
+        return _tiff_size(data, _TIFF[data[:4]])
+    return _jpeg_size(data) if data[: len(_JPEG)] == _JPEG else None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width from a JPEG's frame header, the first segment that begins a frame."""
+    for marker, at in _segments(data):
+        if marker in _FRAME_MARKERS and at + 9 <= len(data):
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+    return None
+
+
+def _tiff_size(data: bytes, order: ByteOrder) -> tuple[int, int] | None:
+    """Height and width from a TIFF's first directory: entries of tag, type, count and value."""
+    at = int.from_bytes(data[4:8], order)
+    entries = data[at + 2 : at + 2 + 12 * int.from_bytes(data[at : at + 2], order)]
+    sizes: dict[int, int] = {}
+    for start in range(0, len(entries) - 11, 12):
+        tag, kind = (int.from_bytes(entries[start + skip : start + skip + 2], order) for skip in (0, 2))
+        if tag in (_TIFF_HEIGHT, _TIFF_WIDTH) and kind in _TIFF_BYTES:
+            sizes[tag] = int.from_bytes(entries[start + 8 : start + 8 + _TIFF_BYTES[kind]], order)
+    return (sizes[_TIFF_HEIGHT], sizes[_TIFF_WIDTH]) if len(sizes) == 2 else None
+
+
 def _is_whole_jpeg(data: bytes) -> bool:
     """Whether the end comes after the first scan; a small picture in the header has an end of its own."""
-    position = len(_END_OF_IMAGE)
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        if data[position + 1] == _START_OF_SCAN:
-            return data.find(_END_OF_IMAGE, position) >= 0
-        is_filling = data[position + 1] == 0xFF
-        position += 1 if is_filling else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return False
+    scans = (at for marker, at in _segments(data) if marker == _START_OF_SCAN)
+    scan = next(scans, None)
+    return scan is not None and data.find(_END_OF_IMAGE, scan) >= 0
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and place of each segment of a JPEG up to its first scan."""
+    at = len(_END_OF_IMAGE)
+    while at + 4 <= min(len(data), _HEADER_BYTES) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker != 0xFF:  # fill
+            yield marker, at
+            at += 1 + int.from_bytes(data[at + 2 : at + 4], "big")
+        at += 1
+
+
+# Of a JPEG's segments 0xC0 to 0xCF, those that do not begin a frame hold tables.
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# A TIFF's first bytes tell its byte order; sizes are numbers of two bytes or of four.
+_TIFF: Final[dict[bytes, ByteOrder]] = {b"II*\0": "little", b"MM\0*": "big"}
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BYTES = 256, 257, {3: 2, 4: 4}
+# A JPEG's picture begins after the metadata, thumbnails and colour profiles among them.
+_HEADER_BYTES = 1 << 20
 
 
 def rgb_to_image(picture: RgbImage, header: Any) -> Image:

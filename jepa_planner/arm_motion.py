@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from jepa_planner.following import Following, ServoLag
 from jepa_planner.kinematics import POSE_DIM, IkResult, Kinematics
 from jepa_planner.limits import JointLimits
 from jepa_planner.motion import CommandedMotion, MotionError, MotionState, Segment, SegmentPlanner
@@ -17,6 +18,15 @@ from jepa_world_model.poses import integrate
 Vector = npt.NDArray[np.float64]
 # m and rad; keeps the arithmetic far from overflow.
 _NO_ARM_IS_LARGER = 1e3
+_UNSEEN = (
+    "it is not seen yet whether the arm does what it was told last, and it cannot be told more so safely: was the "
+    "command lost, late, or refused by the controller, or is something in the arm's way?"
+)
+# Leads that are tried, from the shortest to the longest, when it is not certain what the controller follows.
+_LEADS = 6
+# Share of an earlier preparation time that still counts at the next command, and the longest that is planned for, s.
+_FORGETS = 0.8
+_LONGEST_PREPARATION = 0.2
 
 
 @dataclass(frozen=True)
@@ -46,10 +56,11 @@ class ArmMotionConfig:
 
 
 class ArmMotion:
-    """Mirrors what the arm was told, and continues it. Not thread-safe: callers hold a lock.
+    """Mirrors what the arm follows, and continues it. Not thread-safe: callers hold a lock.
 
-    The mirror follows the controller's desired state as long as every approved command that is published is
-    also passed to `commit`.
+    Every approved command that is published is also passed to `commit`. Whether the arm's controller follows it is seen
+    from what `observe` and `report` take in: a command that had no effect is taken out of the mirror again, and as long
+    as that is open, the next one begins so late that it is harmless either way.
     """
 
     def __init__(
@@ -60,31 +71,56 @@ class ArmMotion:
         self._limits = limits
         self._config = config
         self._planner = SegmentPlanner(limits, config.point_spacing)
-        self._commanded: CommandedMotion | None = None
+        self._following: Following | None = None
         self._first_start: float | None = None
+        self._preparation = 0.0
+        self._lag = ServoLag()
         self._posture = np.asarray(config.posture, dtype=np.float64)
         self.safety = SafetyFilter(safety, limits, kinematics)
 
     @property
     def is_synchronised(self) -> bool:
         """Whether it is known where the arm was commanded to be."""
-        return self._commanded is not None
+        return self._following is not None
 
     def synchronise(self, positions: Sequence[float] | Vector) -> None:
         """Begins anew with an arm at rest at ``positions`` [joints]."""
-        self._commanded = CommandedMotion(positions)
+        self._following = Following(positions, self._lag)
         self._first_start = None
         if not self._posture.size:
             self._posture = np.array(positions, dtype=np.float64)
 
     def forget(self) -> None:
         """The arm may be anywhere: no command before the next `synchronise`."""
-        self._commanded = None
+        self._following = None
+
+    def observe(self, time: float, positions: Vector) -> None:
+        """Takes in where the joints [joints] are at ``time``, s: whether they do what they were told."""
+        if self._following is not None:
+            self._following.measured(time, positions)
+
+    def report(self, time: float, positions: Vector) -> None:
+        """Takes in where the arm's controller says that the joints [joints] should be at ``time``, s."""
+        if self._following is not None:
+            self._following.reported(time, positions)
+
+    def is_certain(self, now: float) -> bool:
+        """Whether the arm is seen to follow what it was told."""
+        return self._following is not None and self._following.is_certain(now)
+
+    @property
+    def unfollowed(self) -> int:
+        """Commands in a row that the arm was seen not to follow."""
+        return 0 if self._following is None else self._following.unfollowed
+
+    def prepared(self, seconds: float) -> None:
+        """Notes how long a command took to make, s: the next ones begin so much later."""
+        self._preparation = min(max(seconds, _FORGETS * self._preparation), _LONGEST_PREPARATION)
 
     def shift(self, seconds: float) -> None:
         """The clock was set by ``seconds``: what the arm was told goes on in the new time."""
-        if self._commanded is not None:
-            self._commanded.shift(seconds)
+        if self._following is not None:
+            self._following.shift(seconds)
         if self._first_start is not None:
             self._first_start += seconds
 
@@ -94,7 +130,12 @@ class ArmMotion:
 
     def is_moving(self, now: float) -> bool:
         """Whether a commanded motion is not over yet."""
-        return self._commanded is not None and now < self._commanded.end
+        return self._following is not None and now < self._following.commanded.end
+
+    @property
+    def rests_from(self) -> float:
+        """When all that was commanded is over, s; minus infinity when nothing was."""
+        return float("-inf") if self._following is None else self._following.commanded.end
 
     def toward(self, state: Vector, values: Vector, closedness: float | None, observation: Observation) -> Verdict:
         """The command for the action ``values`` [7], planned from ``state`` [7]; nothing is committed.
@@ -104,51 +145,82 @@ class ArmMotion:
         stale = self.safety.why_stale(observation)
         if stale:
             return self.safety.refuse(stale)
+        if np.all(np.isfinite(observation.measured)):
+            self.observe(observation.now - observation.joint_state_age, observation.measured)
         try:
-            segment = self._segment_toward(state, values, observation)
+            others = self._followed().possible(observation.now)
+            segment = self._segment_toward(state, values, observation, others)
         except MotionError as error:
             return self.safety.refuse(str(error))
-        return self.safety.check(Command(segment, closedness), observation, self._mirror())
+        return self.safety.check(Command(segment, closedness), observation, self._mirror(), others)
 
-    def stop(self, now: float) -> Verdict:
-        """The command that brings the arm to rest as soon as the limits allow; nothing is committed."""
+    def stop(self, now: float, careful: bool = False) -> Verdict:
+        """The command that brings the arm to rest as soon as the limits allow; nothing is committed.
+
+        ``careful``: refused as long as it is open whether the arm follows its last commands, and a stop from where they
+        lead would be a jerk if it did not. Otherwise it begins when that jerk is least.
+        """
         try:
             commanded = self._mirror()
-            start = self._start(now)
+            others = self._followed().undecided(now)
+            start = self._starts(now)[0] if careful or not others else self._least_bad_start(now, others)
+            if careful and (
+                now < self._followed().joins_until or self.safety.why_bad_join(start, now, commanded, others)
+            ):
+                return Verdict(None, _UNSEEN)
             state = commanded.sample(start)
             stops = [self._planner.to_rest(start, state, together) for together in (False, True)]
         except MotionError as error:
             return Verdict(None, str(error))
         # The shortest one, unless the other keeps clearer of the table and of what else is to be kept out of.
-        return self.safety.check_stop(min(stops, key=self.safety.intrusion), now, commanded)
+        return self.safety.check_stop(min(stops, key=self.safety.intrusion), now, commanded, others)
 
     def commit(self, command: ApprovedCommand, now: float) -> None:
         """Notes that ``command`` was sent to the arm."""
-        commanded = self._mirror()
-        commanded.append(command.segment)
+        following = self._followed()
+        following.sent(command.segment, command.joins)
         if self._first_start is None:
             self._first_start = command.segment.start
         # Images and joint states up to this old are still compared with what was commanded for their time.
         oldest = max(self.safety.config.max_image_age, self.safety.config.max_joint_state_age)
-        commanded.forget_before(now - 2 * oldest)
+        following.forget_before(now - 2 * oldest)
 
-    def _start(self, now: float) -> float:
+    def _start(self, now: float, others: Sequence[MotionState]) -> float:
+        """When the next segment may begin, s, with a controller that may also be in one of the ``others`` now."""
+        for start in () if now < self._followed().joins_until else self._starts(now):
+            if not self.safety.why_bad_join(start, now, self._mirror(), others):
+                return start
+        raise MotionError(_UNSEEN)
+
+    def _least_bad_start(self, now: float, others: Sequence[MotionState]) -> float:
+        return min(self._starts(now), key=lambda start: self.safety.join_share(start, now, self._mirror(), others))
+
+    def _starts(self, now: float) -> list[float]:
+        """When a segment could begin, s, from the earliest on."""
         if self._first_start is None:
-            return now + self._config.first_lead_seconds
-        return max(now + self._config.lead_seconds, self._first_start)
+            return [now + self._config.first_lead_seconds]
+        lead = self._config.lead_seconds + self._preparation
+        leads = np.linspace(lead, max(self._config.first_lead_seconds, lead), _LEADS)
+        earliest = max(self._first_start, self._followed().joins_until)
+        return [max(now + float(lead), earliest) for lead in leads]
+
+    def _followed(self) -> Following:
+        if self._following is None:
+            raise MotionError("joint_states: none came yet, so it is not known where the arm is")
+        return self._following
 
     def _mirror(self) -> CommandedMotion:
-        if self._commanded is None:
-            raise MotionError("joint_states: none came yet, so it is not known where the arm is")
-        return self._commanded
+        return self._followed().commanded
 
-    def _segment_toward(self, state: Vector, values: Vector, observation: Observation) -> Segment:
+    def _segment_toward(
+        self, state: Vector, values: Vector, observation: Observation, others: Sequence[MotionState]
+    ) -> Segment:
         now = observation.now
         self._mirror()
         # Written so that NaN is refused, too.
         if not np.all(np.abs([*state, *values]) < _NO_ARM_IS_LARGER):
             raise MotionError(f"the plan holds values that are not finite: action {values} from state {state}")
-        start = self._start(now)
+        start = self._start(now, others)
         target = self._target(state, values, now)
         at_image = self._mirror().sample(now - observation.image_age)
         tool = self._kinematics.pose(at_image.position)[:3]

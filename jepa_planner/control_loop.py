@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from jepa_planner.goals import GoalSequence, Outcome
 from jepa_planner.joint_history import JointHistory, JointSample, JointStateRefusedError
 from jepa_planner.kinematics import Kinematics
 from jepa_planner.mpc import Action
-from jepa_planner.safety import ApprovedCommand, Observation
+from jepa_planner.safety import ApprovedCommand, Observation, Verdict
 from jepa_planner.solvers.base import SolverError
 
 Vector = npt.NDArray[np.float64]
@@ -34,10 +34,14 @@ class PlanningError(RuntimeError):
 
 @dataclass(frozen=True)
 class Moment:
-    """Now, s, on two clocks: ROS time, in which stamps are, and one that never stands still."""
+    """Now, s, on two clocks: ROS time, in which stamps are, and one that never stands still.
+
+    behind: how much later than ``ros`` it may be by the clock of the arm's controller, s; see `moments.Moments`.
+    """
 
     ros: float
     steady: float
+    behind: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -174,9 +178,14 @@ class ControlLoop:
         kinematics: Kinematics,
         joints: JointHistory,
         outputs: Outputs,
+        clock: Callable[[], Moment] | None = None,
     ) -> None:
-        """``kinematics`` must not be shared with other threads, except through ``arm``."""
+        """``kinematics`` must not be shared with other threads, except through ``arm``.
+
+        ``clock`` tells how late it is when a command is ready to be sent; without one, making it took no time.
+        """
         self._config = config
+        self._clock = clock
         self._arm = arm
         self._kinematics = kinematics
         self._joints = joints
@@ -203,7 +212,13 @@ class ControlLoop:
         self._stale, self._stale_at = "", float("-inf")
         self._closedness: float | None = None
         self._lost = ""
-        self._losses = 0
+        self._losses = self._unfollowed = 0
+        self._distrust = self._doubt = ""
+        self._doubted_since: float | None = None
+        self._doubted_at = float("-inf")
+        self._settling_since: float | None = None
+        self._settles_there = False
+        self._stop_wanted: float | None = None
         self._report: tuple[Action, float] | None = None
 
     # --- what comes in --------------------------------------------------------------------------------------
@@ -242,9 +257,28 @@ class ControlLoop:
             except JointStateRefusedError as error:
                 self._refused = str(error)
                 raise
-            if self._joints.newest() is not before:
+            self._note_doubt(now)
+            newest = self._joints.newest()
+            if newest is not None and newest is not before:
                 self._joints_received, self._refused = now.steady, ""
+                self._arm.observe(newest.time, newest.positions)
             return left_out
+
+    def _note_doubt(self, now: Moment) -> None:
+        """Remembers for a while that a joint state was not believed: believed ones may come in between."""
+        if self._joints.doubt:
+            self._doubt, self._doubted_at = self._joints.doubt, now.steady
+            self._doubted_since = now.steady if self._doubted_since is None else self._doubted_since
+        elif now.steady - self._doubted_at > _DOUBT_SECONDS:
+            self._doubt, self._doubted_since = "", None
+
+    def desired_state(self, stamp: float, names: Sequence[str], positions: Sequence[float]) -> None:
+        """Takes in where the arm's controller says that its joints should be at ``stamp``, s; ignores another arm's."""
+        told = dict(zip(names, positions, strict=False))
+        wanted = np.array([told.get(name, np.nan) for name in self._kinematics.joint_names], dtype=np.float64)
+        if np.all(np.isfinite(wanted)):
+            with self._lock:
+                self._arm.report(stamp, wanted)
 
     def latent(self, now: Moment, stamp: int, content: int | None = None) -> None:
         """Notes that a latent of the image of ``stamp``, ns, can be planned from.
@@ -276,12 +310,18 @@ class ControlLoop:
             self._picture = replace(self._picture, positions=then.positions)
         return bool(np.max(np.abs(arm.positions - self._picture.positions)) > _SEEN_MOTION)
 
+    def distrust(self, reason: str) -> None:
+        """Holds the arm for ``reason``, such as another node that commands it, until told an empty one."""
+        with self._lock:
+            self._distrust = reason
+
     def start_goal(self, sequence: GoalSequence[int], mpc: Stepper) -> None:
         """Begins to pursue the goal that was announced to `machine`; ``mpc`` is not to be used elsewhere."""
         with self._lock:
             self._mpc = mpc
             self._arm.safety.forget()
             self._losses = 0
+            self._settling_since = None
             self.machine.start(sequence)
 
     @property
@@ -312,7 +352,9 @@ class ControlLoop:
             self._forget_lost_arm(now)
             if reason and self.machine.lets_move:
                 self.machine.hold(code, reason, now.steady, abort=self._losses > _LOSSES)
-            if self.machine.must_rest and self.machine.state is not State.REACHED:
+            self._notice_unfollowed(now)
+            self._find_unsure_arm(now)
+            if self.machine.must_rest or (self._settling_since is not None and not self._settles_there):
                 self._rest(now)
 
     def why_not_ready(self, now: Moment) -> str:
@@ -321,10 +363,14 @@ class ControlLoop:
             return self._why_not_ready(now)[1]
 
     def _why_not_ready(self, now: Moment) -> tuple[ErrorCode, str]:
+        if self._doubt:
+            return ErrorCode.STALE_DATA, f"joint_states: {self._doubt}"
         observation = self._observation(now)
         stale = self._why_stale(observation) or self._why_not_recovered(now)
         if stale:
             return ErrorCode.STALE_DATA, stale
+        if self._distrust:
+            return ErrorCode.UNSAFE, self._distrust
         if not self._arm.is_synchronised:
             return ErrorCode.UNSAFE, self._lost or "waits for the arm to stand still"
         return ErrorCode.UNSAFE, self._arm.safety.why_astray(observation)
@@ -391,6 +437,23 @@ class ControlLoop:
             self._arm.forget()
             self._at_rest_since = None
 
+    def _notice_unfollowed(self, now: Moment) -> None:
+        """After a command that had no effect the arm goes on from what it does instead, unless that happens again."""
+        before, self._unfollowed = self._unfollowed, self._arm.unfollowed
+        if self._unfollowed <= before:
+            return
+        self._stopping = False
+        if self.machine.lets_move:
+            self.machine.hold(ErrorCode.UNSAFE, _UNFOLLOWED, now.steady, abort=self._unfollowed > _LOSSES)
+
+    def _find_unsure_arm(self, now: Moment) -> None:
+        """An arm that stands still, and not surely where it was told to, is found where it is."""
+        newest = self._joints.newest()
+        if newest is None or not self._arm.is_synchronised or self._arm.is_moving(now.ros) or self._doubt:
+            return
+        if not self._arm.is_certain(now.ros) and self._stands_still(newest, now):
+            self._arm.forget()
+
     def _synchronise(self, now: Moment) -> None:
         """Takes over where the arm really is, once it stands still."""
         newest = self._joints.newest()
@@ -411,11 +474,21 @@ class ControlLoop:
 
     def _rest(self, now: Moment) -> None:
         if self._stopping or self._doubtful or not self._arm.is_moving(now.ros):
+            self._stop_wanted = None
             return
-        verdict = self._arm.stop(now.ros)
-        if verdict.command is not None:
-            self._stopping = True
-            self._send(verdict.command, now)
+        if self._doubted_since is not None and now.steady - self._doubted_since < _DOUBT_SECONDS:
+            return  # To an arm that was put elsewhere a stop would be a jump.
+        if self._stop_wanted is None:
+            self._stop_wanted = now.steady
+        patient = now.steady - self._stop_wanted < _STOP_PATIENCE
+        for _ in range(_ATTEMPTS):
+            now = self._time(now)
+            verdict = self._arm.stop(now.ros, careful=patient)
+            if verdict.command is None:
+                return
+            if self._send(verdict.command, now):
+                self._stopping, self._stop_wanted = True, None
+                return
 
     # --- planning -------------------------------------------------------------------------------------------
 
@@ -433,6 +506,9 @@ class ControlLoop:
                 or self._mpc is None
                 or not self._latents
             ):
+                return None
+            if self._settling_since is not None and not self._shows_rest(self._latents[-1]):
+                self._wait_for_rest(now)
                 return None
             if now.steady - self._planned_at < self._config.step_seconds or self._latents[-1] == self._planned_stamp:
                 return None
@@ -464,8 +540,38 @@ class ControlLoop:
                 self.machine.hold(ErrorCode.PREDICTOR_FAILED, action, now.steady)
                 return
             self._report = action, plan_seconds
+            if job.sequence.outcome is Outcome.REACHED and not self._shows_rest(job.observation.stamps[-1]):
+                self._settle(job, now)
+                return
+            self._settling_since = None
             if self.machine.observed(action.progress, action.energy):
                 self._command(job, action, now, plan_seconds)
+
+    def _settle(self, job: Job, now: Moment) -> None:
+        """The goal seems to be reached, by a picture of a moving arm: it is judged again by one of an arm at rest.
+
+        The arm goes to rest where the picture showed it; it has gone on since then, and might pass the goal.
+        """
+        job.sequence.reopen()
+        if self._settling_since is None:
+            self._settling_since = now.steady
+        now = self._time(now)
+        verdict = self._arm.toward(job.state, np.zeros(len(job.state)), None, self._observation(now))
+        self._settles_there = verdict.command is not None and self._send(verdict.command, now)
+        if not self._settles_there:
+            self._rest(now)
+
+    def _shows_rest(self, stamp: int) -> bool:
+        """Whether the arm stood still when the picture of ``stamp``, ns, was taken."""
+        time = stamp / NANOSECONDS
+        arm = self._joints.at(time)
+        still = arm is not None and bool(np.max(np.abs(arm.velocities)) <= self._config.rest_speed)
+        return self._config.dry_run or (still and time >= self._arm.rests_from)
+
+    def _wait_for_rest(self, now: Moment) -> None:
+        if self._settling_since is not None and now.steady - self._settling_since > _SETTLING_SECONDS:
+            reason = "the goal seems to be reached, but the arm does not come to rest, or no picture shows it at rest"
+            self.machine.hold(ErrorCode.UNSAFE, reason, now.steady)
 
     def abandon(self, reason: str) -> None:
         """Gives the goal up because of a fault in the program."""
@@ -474,30 +580,53 @@ class ControlLoop:
             self.machine.abort(ErrorCode.UNSAFE, reason)
 
     def _command(self, job: Job, action: Action, now: Moment, plan_seconds: float) -> None:
-        observation = self._observation(now, action.energy, action.surprise)
-        verdict = self._arm.toward(job.state, action.values, action.closedness, observation)
-        if verdict.command is None:
-            job.sequence.take_back()
-            stale = bool(self._arm.safety.why_stale(observation))
-            code = ErrorCode.STALE_DATA if stale else ErrorCode.UNSAFE
-            self.machine.hold(code, verdict.reason, now.steady, verdict.abort)
-            return
-        self._stopping = False
-        self._send(verdict.command, now)
+        for _ in range(_ATTEMPTS):
+            now = self._time(now)
+            observation = self._observation(now, action.energy, action.surprise)
+            verdict = self._arm.toward(job.state, action.values, action.closedness, observation)
+            if verdict.command is None:
+                self._refuse(job, observation, verdict, now)
+                return
+            if self._send(verdict.command, now):
+                self._stepped(job, action, plan_seconds)
+                return
+        job.sequence.take_back()
+        self.machine.hold(ErrorCode.STALE_DATA, _TOO_LATE, now.steady)
+
+    def _refuse(self, job: Job, observation: Observation, verdict: Verdict, now: Moment) -> None:
+        job.sequence.take_back()
+        stale = bool(self._arm.safety.why_stale(observation))
+        code = ErrorCode.STALE_DATA if stale else ErrorCode.UNSAFE
+        self.machine.hold(code, verdict.reason, now.steady, verdict.abort)
+
+    def _stepped(self, job: Job, action: Action, plan_seconds: float) -> None:
+        self._stopping, self._stop_wanted = False, None
         self.machine.stepped()
         progress = action.progress
         self._outputs.step_taken(
             StepReport(job.goal, self.machine.steps, progress.sub_goal, action.energy, action.values, plan_seconds)
         )
 
-    def _send(self, command: ApprovedCommand, now: Moment) -> None:
+    def _time(self, now: Moment) -> Moment:
+        """What the clock says; ``now`` without one."""
+        return now if self._clock is None else self._clock()
+
+    def _send(self, command: ApprovedCommand, now: Moment) -> bool:
+        """Sends what was made at ``now``; false when that took so long that it would begin before it is there."""
         if self._config.dry_run:
-            return
+            return True
+        after = self._time(now)
+        # A process that gets no time hears nothing of simulated time either, perhaps since before ``now``.
+        took = max(after.ros + after.behind - now.ros, after.steady - now.steady)
+        self._arm.prepared(took)
+        if command.segment.start - now.ros - took < _LEAST_LEAD:
+            return False
         self._outputs.send_arm(command)
         self._arm.commit(command, now.ros)
         if command.closedness is not None and command.closedness != self._closedness:
             self._closedness = command.closedness
             self._outputs.send_gripper(command.closedness)
+        return True
 
     def _context(self) -> LatentStamps:
         """The newest latent and, for models that want more, those nearest to whole control periods before it."""
@@ -567,8 +696,22 @@ class ControlLoop:
             )
 
 
-# An arm that is lost more often while one goal is pursued is blocked.
+# An arm that is lost more often while one goal is pursued is blocked, and so is one that does not follow more commands.
 _LOSSES = 3
+_UNFOLLOWED = (
+    "the arm did not do what it was told last: was the command lost, late, or refused by the controller, or is "
+    "something in its way? Goes on from what it does"
+)
+# A command that is ready with less than this left until it begins, s, is not sent but made again, so many times.
+_LEAST_LEAD = 0.015
+_ATTEMPTS = 3
+_TOO_LATE = "making a command took longer than the time until it was to begin: is the machine overloaded?"
+# So long a joint state that was not believed is remembered, s: until an arm that was put there would be believed.
+_DOUBT_SECONDS = 0.2
+# So long a stop waits until it is seen whether the last command was followed, s.
+_STOP_PATIENCE = 0.15
+# An arm comes to rest, and a picture of that comes, within this, s.
+_SETTLING_SECONDS = 3.0
 # A camera that works sees a joint move by so much, rad.
 _SEEN_MOTION = 0.1
 # An arm that has not moved for so long stands still, s.

@@ -21,6 +21,7 @@ from sensor_msgs.msg import Image
 from jepa_common.latent_messages import LatentKind
 from jepa_common.managed_node import ManagedNode
 from jepa_common.qos_profiles import latched_qos
+from jepa_common.rate_limit import RateLimit
 from jepa_common.stamps import to_nanoseconds, to_stamp
 from jepa_planner.control_loop import ControlLoop, LatentStamps, StepReport
 from jepa_planner.goal_images import GoalImage, GoalImages
@@ -32,8 +33,10 @@ from jepa_planner.planner_parameters import PlannerParameters
 from jepa_world_model.model_card import ModelCard
 
 SHOW_AGAIN_SECONDS = 1.0
+LOG_PERIOD_SECONDS = 2.0
 GOALS_REMEMBERED = 64
 GOAL_DEPTH = 8  # sub-goals come in quick succession
+GOALS_PER_SECOND = 2.0  # that take over from each other in the long run
 
 MakeMpc = Callable[[PlannerParameters], Mpc[LatentStamps, int]]
 
@@ -68,6 +71,7 @@ class GoalIntake:
         self._clients: dict[Hashable, _ActionGoal] = {}
         self._announced: _Announced | None = None
         self._seen: OrderedDict[int, None] = OrderedDict()
+        self._limit = RateLimit[int](GOALS_PER_SECOND, GOAL_DEPTH)
         self._last_stamp = 0
         self._shown_again = float("-inf")
         self._declined = ""
@@ -120,8 +124,10 @@ class GoalIntake:
         elif info["source_timestamp"] < self._activated_at:
             self._declined = "a goal from before activation is not pursued: show it again"
             self._node.get_logger().warning(self._declined)
-        else:
+        elif self._limit.offer(stamp, time.monotonic()):
             self._pursue(stamp)
+        else:
+            self._complain("goal_latent: goals come faster than they can be pursued; the newest is")
 
     def _pursue(self, stamp: int) -> None:
         self._remember(stamp)
@@ -191,6 +197,9 @@ class GoalIntake:
 
     def tick(self) -> None:
         """Shows the next image when it is its turn; gives a goal up whose latents do not come. While active only."""
+        waited = self._limit.due(time.monotonic())
+        if waited is not None:
+            self._pursue(waited)
         announced, loop = self._announced, self.loop
         if self._declined and loop is not None:
             loop.decline(self._declined)
@@ -248,7 +257,7 @@ class GoalIntake:
 
     def _complain(self, text: str) -> None:
         self._node.health.failed(text)
-        self._node.get_logger().error(text)
+        self._node.get_logger().error(text, throttle_duration_sec=LOG_PERIOD_SECONDS)
 
     def _remember(self, stamp: int) -> None:
         self._seen[stamp] = None

@@ -164,6 +164,10 @@ class GoalSequence(Generic[GoalT]):
             self._curve.pop()
             self._steps -= 1
 
+    def reopen(self) -> None:
+        """The last sub-goal may not be reached, because the arm was still moving: the next observation judges."""
+        self._outcome = Outcome.PURSUING
+
     def _gripper_steps(self) -> int:
         """Steps that the gripper needs for the current sub-goal before the arm goes on."""
         before = self._goals[self._index - 1].gripper if self._index else None

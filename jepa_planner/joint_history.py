@@ -11,13 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from jepa_common.gripper_description import PLAY, GripperDescription
+from jepa_planner.joint_plausibility import JointPlausibility
 
 Vector = npt.NDArray[np.float64]
 
 
-# Faster than any arm that this package drives, and than noise: a simulator has put the arm elsewhere.
-_TELEPORT_SPEED = 20.0  # rad/s
-_TELEPORT_JUMP = 0.2  # rad
+# A time so far before the newest means that the clock was set back, s; less, that a message is late.
+_CLOCK_SET_BACK = 1.0
+# After a doubt, an arm that is so far from where it was has not gone there, rad.
+_PUT_ELSEWHERE = 0.02
 _NAMES_SHOWN = 9
 
 
@@ -57,14 +59,17 @@ class JointHistory:
         self._samples: deque[JointSample] = deque()
         self._fingers: deque[_Fingers] = deque()
         self._others: tuple[str, ...] = ()
+        self._plausibility = JointPlausibility()
 
     def add(self, time: float, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float]) -> str:
         """Takes in one joint state, of the arm, of the fingers, or of both; others are ignored.
 
         Velocities that are missing or not finite count as 0. Fingers that are missing or not finite stay as they were,
         at first open.
-        A time before the newest means that the clock was set back, and a jump that no arm makes that a simulator has
-        put it elsewhere: what was known is forgotten.
+        A time long before the newest means that the clock was set back: what was known is forgotten. One a little
+        before it means that the message is late, and only its fingers count. A place that no arm can have reached is
+        not believed, nor are its fingers, unless it goes on alone: then a simulator has put the arm elsewhere, and what
+        was known is forgotten, too.
         Returns what of it could not be used although the rest was; empty when everything was.
         Raises JointStateRefusedError for a message of another length than it says, for a joint that comes twice in it,
         for a part of the arm, and for positions of the arm that are not finite; the fingers of such an arm count.
@@ -76,10 +81,17 @@ class JointHistory:
         if twice := [name for name in (*self._arm_joints, *self._gripper.joints) if names.count(name) > 1]:
             raise JointStateRefusedError(f"joint_states: {', '.join(twice)} more than once in a message")
         values = _column(names, positions, "position")
+        speeds = _column(names, velocities, "velocity") if has_arm and len(velocities) else {}
+        bad = _not_finite(self._arm_joints, values)
+        sample = self._arm_sample(time, values, speeds) if has_arm and not bad else None
+        if sample is not None and not self._is_believed(sample, knows_speeds=self._all_finite(speeds)):
+            return ""
         left_out = self._take_fingers(time, values)
-        if has_arm:
-            speeds = _column(names, velocities, "velocity") if len(velocities) else {}
-            left_out += self._take_arm(time, values, speeds)
+        if bad:
+            raise JointStateRefusedError(f"joint_states: the position of {bad} is not finite")
+        if sample is not None:
+            self._append(sample)
+            left_out += self._why_slow(speeds)
         return "joint_states: " + "; ".join(left_out) if left_out else ""
 
     def why_none(self) -> str:
@@ -93,6 +105,11 @@ class JointHistory:
     def gripper_is_unknown(self) -> bool:
         """Whether the gripper counts as open because none of its joints has come yet."""
         return bool(self._gripper.joints) and not self._fingers
+
+    @property
+    def doubt(self) -> str:
+        """Why the last joint state was not believed; empty when it was."""
+        return self._plausibility.doubt
 
     def newest(self) -> JointSample | None:
         """The last joint state, None before the first."""
@@ -109,6 +126,7 @@ class JointHistory:
         """Forgets everything."""
         self._samples.clear()
         self._fingers.clear()
+        self._plausibility.reset()
 
     def at(self, time: float) -> JointSample | None:
         """The joint state at ``time``, s: interpolated, held at both ends; None before the first message."""
@@ -128,21 +146,41 @@ class JointHistory:
             raise JointStateRefusedError(f"joint_states: {', '.join(missing)} missing among {list(names)}")
         return not missing
 
-    def _take_arm(self, time: float, values: Mapping[str, float], speeds: Mapping[str, float]) -> list[str]:
-        """Keeps the arm's sample; what of it was left out."""
-        if bad := _not_finite(self._arm_joints, values):
-            raise JointStateRefusedError(f"joint_states: the position of {bad} is not finite")
+    def _arm_sample(self, time: float, values: Mapping[str, float], speeds: Mapping[str, float]) -> JointSample:
+        """The arm's part of a message; `_append` adds the fingers."""
         positions = np.array([values[name] for name in self._arm_joints])
         velocities = np.array([speeds.get(name, 0.0) for name in self._arm_joints])
+        return JointSample(time, positions, np.where(np.isfinite(velocities), velocities, 0.0), 0.0)
+
+    def _all_finite(self, speeds: Mapping[str, float]) -> bool:
+        return all(np.isfinite(speeds.get(name, np.nan)) for name in self._arm_joints)
+
+    def _why_slow(self, speeds: Mapping[str, float]) -> list[str]:
+        """What is told of velocities that are no numbers."""
         bad = _not_finite((*self._arm_joints, *self._gripper.joints), speeds)
-        self._append(JointSample(time, positions, np.where(np.isfinite(velocities), velocities, 0.0), 0.0))
         return [f"the velocity of {bad} is not finite and counts as 0"] if bad else []
 
-    def _append(self, sample: JointSample) -> None:
-        if self._samples and (sample.time < self._samples[-1].time or _is_teleport(self._samples[-1], sample)):
+    def _is_believed(self, sample: JointSample, knows_speeds: bool) -> bool:
+        """Whether the arm can be there; forgets what was known of one that got there in no way of its own."""
+        newest = self.newest()
+        is_set_back = newest is not None and sample.time < newest.time - _CLOCK_SET_BACK
+        if is_set_back:
+            self._plausibility.reset()
+        elif newest is not None and sample.time <= newest.time:
+            return True  # late: it is not kept
+        doubted = self.doubt
+        if not self._plausibility.is_believed(
+            sample.time, sample.positions, sample.velocities if knows_speeds else None
+        ):
+            return False
+        if is_set_back or (doubted and newest is not None and _was_put_elsewhere(newest, sample)):
             self._samples.clear()
             self._begin_fingers_at(sample.time)
-        _forget_same_time(self._samples, sample.time)
+        return True
+
+    def _append(self, sample: JointSample) -> None:
+        if self._samples and sample.time <= self._samples[-1].time:
+            return
         self._samples.append(replace(sample, closedness=self._closedness(sample.time)))
         while self._samples[0].time < sample.time - self._seconds:
             self._samples.popleft()
@@ -171,7 +209,9 @@ class JointHistory:
     def _add_fingers(self, fingers: _Fingers) -> None:
         if self._fingers and fingers.time < self._fingers[-1].time - self._seconds:
             self._fingers.clear()  # the clock was set back
-        _forget_same_time(self._fingers, fingers.time)
+        # Stamps that stand still, as those of a driver that sets none, must not pile up.
+        if self._fingers and self._fingers[-1].time == fingers.time:
+            self._fingers.pop()
         # Two publishers' stamps may cross by a little.
         insort(self._fingers, fingers, key=lambda kept: kept.time)
         # One that is older than what is kept stays: fingers are held until they are heard of again.
@@ -210,15 +250,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMES_SHOWN]) + (" ..." if len(names) > _NAMES_SHOWN else "") or "no names"
 
 
-def _forget_same_time(kept: deque[JointSample] | deque[_Fingers], time: float) -> None:
-    """Stamps that stand still, as those of a driver that sets none, must not pile up."""
-    if kept and kept[-1].time == time:
-        kept.pop()
-
-
-def _is_teleport(before: JointSample, after: JointSample) -> bool:
-    jump = float(np.max(np.abs(after.positions - before.positions)))
-    return jump > _TELEPORT_JUMP and jump > _TELEPORT_SPEED * (after.time - before.time)
+def _was_put_elsewhere(before: JointSample, after: JointSample) -> bool:
+    return float(np.max(np.abs(after.positions - before.positions))) > _PUT_ELSEWHERE
 
 
 def _between(before: JointSample, after: JointSample, time: float) -> JointSample:

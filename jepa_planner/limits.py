@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
 
+LONGEST_STEP, LONGEST_STEP_HOLDING = 0.075, 0.04
+"""Longest translation of one action, m, and the same while the gripper holds something: in nodes and evaluations."""
+
 
 @dataclass(frozen=True, eq=False)
 class VelocityRamp:
@@ -36,7 +39,10 @@ class VelocityRamp:
 
 @dataclass(frozen=True, eq=False)
 class JointLimits:
-    """Limits of a chain of joints: rad, rad/s, rad/s^2, rad/s^3, each [joints]. Infinity where unknown."""
+    """Limits of a chain of joints: rad, rad/s, rad/s^2, rad/s^3, each [joints]. Infinity where unknown.
+
+    arm: those of the arm itself, where these are only what a cautious envelope leaves of them.
+    """
 
     names: tuple[str, ...]
     lower: Vector
@@ -45,6 +51,7 @@ class JointLimits:
     acceleration: Vector
     jerk: Vector
     ramp: VelocityRamp | None = None
+    arm: JointLimits | None = None
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -129,6 +136,7 @@ class Envelope:
             velocity=np.minimum(limits.velocity * self.velocity_scale, self._stoppable(acceleration, jerk)),
             acceleration=acceleration,
             jerk=jerk,
+            arm=limits,
         )
 
     def _stoppable(self, acceleration: Vector, jerk: Vector) -> Vector:

@@ -113,6 +113,12 @@ class CommandedMotion:
         self._rest = MotionState.at_rest(position)
         self._segments: list[Segment] = []
 
+    def copy(self) -> CommandedMotion:
+        """The same, to be continued differently."""
+        copied = CommandedMotion(self._rest.position)
+        copied._segments = list(self._segments)
+        return copied
+
     def append(self, segment: Segment) -> None:
         """Lets ``segment`` replace what was planned from its start on."""
         self._segments = [known for known in self._segments if known.start < segment.start]
@@ -136,7 +142,7 @@ class CommandedMotion:
         return self._rest
 
     def lead_in(self, now: float, segment: Segment) -> Segment:
-        """``segment`` preceded by the points between ``now`` and its start where the commanded jerk changes.
+        """``segment`` preceded by the points between ``now``, s, and its start where the commanded jerk changes.
 
         Without them a controller that takes a trajectory over on its arrival would join its present state and the first
         point by one polynomial, whose acceleration overshoots where the jerk should have changed.
@@ -167,6 +173,33 @@ class CommandedMotion:
     def end(self) -> float:
         """When it all comes to rest, absolute s; minus infinity when nothing was commanded."""
         return self._segments[-1].end if self._segments else float("-inf")
+
+
+def join(before: MotionState, after: MotionState, seconds: float) -> tuple[Vector, Vector]:
+    """Peaks [joints] of speed and acceleration of the quintic by which a controller gets from one state to another."""
+    shares = np.linspace(0.0, 1.0, _JOIN_SAMPLES)
+    powers = shares[:, None] ** np.arange(4)
+    rows = [before.position, before.velocity * seconds, before.acceleration * seconds**2 / 2]
+    ahead = np.array([
+        after.position - rows[0] - rows[1] - rows[2],
+        after.velocity * seconds - rows[1] - 2 * rows[2],
+        after.acceleration * seconds**2 - 2 * rows[2],
+    ])  # fmt: skip
+    # Coefficients of the powers 3, 4 and 5 of a quintic on [0, 1] from its values, slopes and curvatures at both ends.
+    cubic, quartic, quintic = np.array([[10, -4, 0.5], [-15, 7, -1], [6, -3, 0.5]]) @ ahead
+    speeds = (
+        rows[1]
+        + 2 * powers[:, 1:2] * rows[2]
+        + powers[:, 2:3] * (3 * cubic + 4 * powers[:, 1:2] * quartic + 5 * powers[:, 2:3] * quintic)
+    )
+    accelerations = 2 * rows[2] + powers[:, 1:2] * (
+        6 * cubic + 12 * powers[:, 1:2] * quartic + 20 * powers[:, 2:3] * quintic
+    )
+    return np.abs(speeds).max(axis=0) / seconds, np.abs(accelerations).max(axis=0) / seconds**2
+
+
+# Instants at which such a quintic is looked at.
+_JOIN_SAMPLES = 21
 
 
 class SegmentPlanner:

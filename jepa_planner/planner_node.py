@@ -1,6 +1,7 @@
 """The planner node: from latents and joint states to trajectories for the arm.
 
-Listens to `latent`, `goal_latent`, `joint_states` and `robot_description`, asks `score_actions`, publishes
+Listens to `latent`, `goal_latent`, `joint_states`, `robot_description` and, where the arm's controller publishes it,
+`desired_joint_states` or `controller_state`; asks `score_actions`, publishes
 `joint_trajectory`, `gripper_trajectory`, `planner_status` and `planner_markers`, and serves `reach_goal`. What it
 does and why is the business of `control_loop.ControlLoop`; goals come in through `goal_intake.GoalIntake`.
 """
@@ -11,7 +12,7 @@ import queue
 import sys
 import time
 import zlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from jepa_common.health import Report
 from jepa_common.latest_slot_worker import LatestSlotWorker
 from jepa_common.managed_node import ManagedNode
 from jepa_common.parameters import with_changes
+from jepa_common.publisher_watch import PublisherWatch
 from jepa_common.qos_profiles import OVERRIDABLE, joint_states_qos, latched_qos, latest_qos
 from jepa_common.run_node import run_node
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
@@ -36,15 +38,18 @@ from jepa_planner.arm_motion import ArmMotion
 from jepa_planner.calibration_run import CalibrationConfig
 from jepa_planner.calibration_service import CalibrationService
 from jepa_planner.control_loop import ControlLoop, Job, LatentStamps, Moment, Status, StepReport
+from jepa_planner.controller_reports import hear_reports
 from jepa_planner.goal_intake import GoalIntake
 from jepa_planner.goal_machine import GoalResult, State
 from jepa_planner.joint_history import JointHistory, JointStateRefusedError
 from jepa_planner.kinematics import Kinematics
+from jepa_planner.moments import Moments
 from jepa_planner.mpc import Action, Mpc
 from jepa_planner.planner_markers import plan_markers
 from jepa_planner.planner_messages import arm_message, gripper_message
-from jepa_planner.planner_parameters import PlannerParameters
+from jepa_planner.planner_parameters import TABLES, PlannerParameters
 from jepa_planner.planner_services import PlannerServices, ServiceRefusedError
+from jepa_planner.robot_check import check_robot
 from jepa_planner.safety import ApprovedCommand
 from jepa_planner.service_cost import ServiceCostConfig, ServiceCosts
 from jepa_planner.solvers import Iteration, make_solver
@@ -52,6 +57,7 @@ from jepa_planner.status_publisher import StatusPublisher
 from jepa_world_model.checkpoint_header import open_header
 
 TICK_SECONDS = 0.02
+WATCH_SECONDS = 0.2  # between two looks at who publishes
 LOG_PERIOD_SECONDS = 2.0
 WARNING_PERIOD_SECONDS = 10.0
 
@@ -98,6 +104,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         self._card = open_header(parameters.model).card.measured_by(parameters.solver.distance)
         self._model = self._card.model_id
         self._settings = parameters
+        self._moments = Moments(self._ros_time, self._uses_sim_time)
         self._camera.configure(parameters.camera_calibration, self._model)
         self._check(parameters)
         self._arm_topic = self.publisher_while_configured(JointTrajectory, "joint_trajectory", latest_qos())
@@ -126,19 +133,52 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         if self.state_name not in ("inactive", "active"):
             return SetParametersResult(successful=True)
         try:
-            self._check(with_changes(self.parameters(), {item.name: item.value for item in changed}))
+            parameters = with_changes(self.parameters(), {item.name: item.value for item in changed})
+            self._check(parameters)
+            self._check_work(parameters)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
+    def _check_work(self, parameters: PlannerParameters) -> None:
+        """Raises ValueError for a search whose requests would take longer than is waited for, as measured until now."""
+        solver = parameters.solver
+        seconds = self._costs.rate.seconds(solver.samples * solver.horizon)
+        if seconds > solver.score_timeout:
+            raise ValueError(
+                f"solver: {solver.samples} samples of {solver.horizon} actions would take the predictor about "
+                f"{seconds:.1f} s at the rate measured until now; solver.score_timeout is {solver.score_timeout:g} s"
+            )
+
     def activate(self) -> None:
         """Listens to what the control loop needs, and lets commands flow."""
         self.subscribe_while_active(JointState, "joint_states", self._on_joint_states, joint_states_qos())
+        hear_reports(self, self._on_report)
         self.subscribe_while_active(Latent, "latent", self._on_latent, latest_qos())
         self._goals.activate()
+        self._watch_publishers()
         self.activated.callback(self._deactivate_loop)
         if self._loop is not None:
             self._loop.activate(self._now())
+
+    def _watch_publishers(self) -> None:
+        """Where nothing else keeps others from the topics, at least they are noticed."""
+        topics = [name for name in self._settings.safety.single_publishers if name != "/clock" or self._uses_sim_time]
+        watch = PublisherWatch(self, topics)
+
+        def look() -> None:
+            intruder = watch.intruder(time.monotonic())
+            if intruder:
+                self._complain(intruder)
+            if self._loop is not None:
+                self._loop.distrust(intruder)
+
+        timer = self.create_timer(WATCH_SECONDS, look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.activated.callback(self.destroy_timer, timer)
+
+    @property
+    def _uses_sim_time(self) -> bool:
+        return bool(self.get_parameter("use_sim_time").value)
 
     def diagnose(self) -> Report:
         """Rate and latency of plans, and the state."""
@@ -188,6 +228,9 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         # A publisher that starts again says it again: the goal goes on.
         if self._loop is not None and message.data == self._description:
             return
+        if self._loop is not None and self.is_active:
+            self._complain("robot_description: another one came, the arm is not changed while active; deactivate first")
+            return
         try:
             loop = self._make_loop(message.data)
         except ValueError as error:
@@ -195,14 +238,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
             self._complain(self._description_refused)
             return
         self._description_refused = ""
-        interrupted = self._loop is not None and self._loop.has_goal
-        self._deactivate_loop()
         self._use_loop(loop)
         self._description = message.data
         if self.is_active:
             loop.activate(self._now())
-            if interrupted:
-                loop.decline("another robot_description came: show the goal again if it is the right arm")
         self.get_logger().info("robot_description: read, the arm is known")
 
     def _make_loop(self, urdf: str) -> ControlLoop:
@@ -213,11 +252,13 @@ class PlannerNode(ManagedNode[PlannerParameters]):
                 f"robot_description: {', '.join(kinematics.held_joints)} between {arm.base_link} and {arm.tip_link} "
                 "are not among arm.joints: they count as being at zero"
             )
+        if settings.robot_type in TABLES:
+            check_robot(kinematics, TABLES[settings.robot_type](arm.joints))
         limits = settings.limits.apply(kinematics.limits(), settings.robot_type)
         safety = settings.safety.config(arm)
         motion = ArmMotion(kinematics, limits, safety, settings.motion.config(arm))
         self._joints = JointHistory(arm.joints, arm.gripper())
-        return ControlLoop(settings.loop_config(self._card), motion, kinematics, self._joints, self)
+        return ControlLoop(settings.loop_config(self._card), motion, kinematics, self._joints, self, self._now)
 
     def _on_joint_states(self, message: JointState) -> None:
         if self._loop is None:
@@ -231,6 +272,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         if left_out:
             self._left_out, self._left_out_at = left_out, time.monotonic()
             self.get_logger().warning(left_out, throttle_duration_sec=WARNING_PERIOD_SECONDS)
+
+    def _on_report(self, stamp: float, names: Sequence[str], positions: Sequence[float]) -> None:
+        if self._loop is not None:
+            self._loop.desired_state(stamp, names, positions)
 
     def _on_latent(self, message: Latent) -> None:
         refusal = self._goals.why_refused(message)
@@ -333,7 +378,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         return Status.idle(state, reason)
 
     def _now(self) -> Moment:
-        return Moment(self.get_clock().now().nanoseconds / NANOSECONDS_PER_SECOND, time.monotonic())
+        return self._moments.now()
+
+    def _ros_time(self) -> float:
+        return float(self.get_clock().now().nanoseconds / NANOSECONDS_PER_SECOND)
 
 
 def main() -> int:

@@ -16,7 +16,14 @@ from jepa_planner.camera_calibration import CalibrationRequirements
 from jepa_planner.control_loop import ControlLoopConfig
 from jepa_planner.goals import GoalConfig
 from jepa_planner.gripper import GRIPPER_MODES, GripperConfig
-from jepa_planner.limits import Envelope, JointLimits, fer_limits, fr3_limits
+from jepa_planner.limits import (
+    LONGEST_STEP,
+    LONGEST_STEP_HOLDING,
+    Envelope,
+    JointLimits,
+    fer_limits,
+    fr3_limits,
+)
 from jepa_planner.mpc import MpcConfig
 from jepa_planner.safety import Box, SafetyConfig, boxes_from_numbers
 from jepa_planner.solvers import SOLVER_NAMES, SolverConfig
@@ -27,6 +34,10 @@ _PANDA_JOINTS = tuple(f"panda_joint{index}" for index in range(1, 8))
 _PANDA_FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
 # m; no finger of a table-top arm's gripper slides further.
 _LONGEST_FINGER_TRAVEL = 0.2
+
+
+TABLES = {"fer": fer_limits, "fr3": fr3_limits}
+"""The published limits of the arms that are known, by `robot_type`."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +96,8 @@ class LimitParameters:
     def apply(self, urdf_limits: JointLimits, robot_type: str) -> JointLimits:
         """What the arm is driven with. Raises ValueError for lists of another length or unusable limits."""
         limits = urdf_limits.stricter(self._listed(urdf_limits.names))
-        tables = {"fer": fer_limits, "fr3": fr3_limits}
-        if robot_type in tables:
-            limits = limits.stricter(tables[robot_type](urdf_limits.names))
+        if robot_type in TABLES:
+            limits = limits.stricter(TABLES[robot_type](urdf_limits.names))
         envelope = Envelope(
             self.velocity_scale, self.acceleration_scale, self.max_jerk, self.position_margin, self.stop_seconds
         )
@@ -112,7 +122,9 @@ class MotionParameters:
         0.3, "The same for the first one of an arm at rest, s", minimum=0.005, maximum=5.0
     )
     max_step_holding: float = parameter(
-        0.04, "Longest translation of an action while the gripper is commanded shut, m; 0: as others", minimum=0.0
+        LONGEST_STEP_HOLDING,
+        "Longest translation of an action while the gripper is commanded shut, m; 0: as others",
+        minimum=0.0,
     )
     gripper_seconds: float = parameter(0.5, "Time that opening or closing takes, s", minimum=0.2, maximum=5.0)
 
@@ -136,12 +148,16 @@ class SafetyParameters:
     keep_out: tuple[float, ...] = parameter((), "Boxes that the gripper may not enter: six numbers each, as workspace")
     finger_floor: float = parameter(0.005, "Lowest height of a fingertip, m", minimum=-1.0, maximum=2.0)
     hand_length: float = parameter(0.10, "From the fingertips to the hand, m", minimum=0.0, maximum=0.5)
-    max_step: float = parameter(0.08, "Longest translation of an action, m", minimum=0.001, maximum=0.5)
+    max_step: float = parameter(LONGEST_STEP, "Longest translation of an action, m", minimum=0.001, maximum=0.5)
     max_rotation: float = parameter(0.5, "Largest rotation of an action, rad", minimum=0.0, maximum=3.0)
     max_tool_speed: float = parameter(0.6, "Highest speed of the tool, m/s", minimum=0.01, maximum=3.0)
     max_image_age: float = parameter(0.5, "Oldest camera image to act on, s", minimum=0.01, maximum=10.0)
     max_latent_age: float = parameter(0.5, "Longest time since a latent came, s", minimum=0.01, maximum=10.0)
     max_joint_state_age: float = parameter(0.1, "Oldest joint state to act on, s", minimum=0.01, maximum=10.0)
+    single_publishers: tuple[str, ...] = parameter(
+        ("joint_trajectory", "latent", "joint_states", "robot_description", "/clock"),
+        "Topics on which one node may publish: a second one holds the arm; empty: none is watched",
+    )
     max_tracking_error: float = parameter(
         0.15, "Largest distance of a joint from where it was commanded, rad", minimum=0.005, maximum=1.0
     )

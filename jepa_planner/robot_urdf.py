@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from jepa_planner.urdf_check import check_urdf
+
 Element = ElementTree.Element
 
 MOVING = ("revolute", "continuous", "prismatic", "floating", "planar")
@@ -158,10 +160,9 @@ def _root(text: str) -> Element:
     bare = text.lstrip("\ufeff \t\r\n").rstrip("\0")
     if not bare.strip():
         raise ValueError("empty: expected a URDF; does the publisher of robot_description have one?")
-    if "<!ENTITY" in bare:
-        raise ValueError("not a URDF: it declares XML entities, which are not taken")
+    check_urdf(bare)
     try:
-        root = ElementTree.fromstring(bare)  # noqa: S314 - declarations, which make XML dangerous, are refused above
+        root = ElementTree.fromstring(bare)  # noqa: S314 - what makes XML dangerous is refused above
     except ElementTree.ParseError as error:
         hint = _xacro_hint() if "xacro:" in bare else str(error)
         raise ValueError(f"not a URDF: {hint}") from error

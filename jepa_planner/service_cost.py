@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 # A latent reaches the planner and the predictor at nearly the same time, and either may be first.
 _RETRIES = 5
 _RETRY_SECONDS = 0.01
+# Fewer actions say more about what a call costs than about what an action does.
+_TELLING = 8
 
 
 class PredictorRefusedError(PlanningError):
@@ -47,6 +49,22 @@ class ServiceCostConfig:
     timeout: float = 2.0
 
 
+class ScoreRate:
+    """How fast the predictor scores, from its own word. Not thread-safe: a number too old does no harm."""
+
+    def __init__(self) -> None:
+        self._actions_per_second = float("inf")
+
+    def learn(self, actions: int, seconds: float) -> None:
+        """``actions`` (samples times horizon) took ``seconds`` in the model."""
+        if seconds > 0 and actions >= _TELLING:
+            self._actions_per_second = actions / seconds
+
+    def seconds(self, actions: int) -> float:
+        """About how long as many would take; 0 before anything was scored."""
+        return actions / self._actions_per_second
+
+
 @dataclass(frozen=True)
 class ServiceCosts:
     """Makes costs of one `score_actions` client; see CostFactory. A goal is the stamp of its latent, ns.
@@ -57,6 +75,7 @@ class ServiceCosts:
     client: Client
     config: ServiceCostConfig
     lost_goal: Callable[[int], None]
+    rate: ScoreRate = field(default_factory=ScoreRate)
 
     def __call__(self, observation: LatentStamps, state: Array, goal: int) -> ServiceCost:
         """The cost of acting from ``observation``; ``state`` is its newest one already."""
@@ -77,6 +96,7 @@ class ServiceCost:
     def __call__(self, actions: Array) -> Floats:
         """Energies [samples] of ``actions`` [samples, horizon, action_dim]. Raises PlanningError."""
         response = self._ask(actions)
+        self._costs.rate.learn(actions.shape[0] * actions.shape[1], response.seconds)
         self._assessment = Assessment(
             float(response.current_energy), float(response.surprise), float(response.gripper_change)
         )

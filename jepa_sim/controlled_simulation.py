@@ -127,6 +127,11 @@ class ControlledSimulation:
                 self._simulation.step()
             return self._readings()
 
+    def desired_arm(self) -> tuple[int, Vector]:
+        """The clock, ns, and where the arm's controller wants its joints to be now [7], rad."""
+        with self._lock:
+            return self._time_ns, self._arm.sample(self._seconds()).positions
+
     def state(self) -> Vector:
         """Tool pose and gripper closedness [7], see `Simulation.state`."""
         with self._lock:

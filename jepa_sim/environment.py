@@ -14,13 +14,14 @@ from jepa_sim.reset import ResetConfig, checked_joint_positions, reset_scene
 from jepa_sim.robot_description import HAND
 from jepa_sim.scene import OBJECTS, SceneConfig
 from jepa_sim.simulation import Simulation, Snapshot
-from jepa_sim.smooth_motion import MotionState, SmoothMotion, SmoothMotionConfig
+from jepa_sim.smooth_motion import MotionRates, MotionState, SmoothMotion, SmoothMotionConfig
 from jepa_world_model.poses import POSE_DIM, integrate
 
 Vector = NDArray[np.float64]
 
-# Joints that are slower are at rest, rad/s, and an action takes no longer than so many control periods.
-_REST_SPEED = 0.02
+REST_SPEED = 0.02
+"""Joints slower than this, rad/s, stand still."""
+# An action takes no longer than so many control periods.
 _LONGEST_FINISH = 8
 
 
@@ -42,7 +43,7 @@ class EnvironmentConfig:
 
     scene: SceneConfig = field(default_factory=SceneConfig)
     reset: ResetConfig = field(default_factory=ResetConfig)
-    motion: SmoothMotionConfig = field(default_factory=SmoothMotionConfig)
+    motion: MotionRates = field(default_factory=lambda: SmoothMotionConfig().rates)
     control_rate_hz: float = 4.0
     slack_below: float = 0.005
     gripper_share: float = 0.6
@@ -137,7 +138,7 @@ class TableEnvironment:
         Robots whose planner thinks for seconds stand still while it does; those that replan every period never do.
         """
         for _ in range(_LONGEST_FINISH):
-            if self._destination is None or np.abs(self.joint_velocities()).max() < _REST_SPEED:
+            if self._destination is None or self.rests:
                 break
             self._go_toward(self._destination)
         return self.state()
@@ -156,6 +157,18 @@ class TableEnvironment:
             simulation.step()
         simulation.refresh()
         return self.state()
+
+    @property
+    def rests(self) -> bool:
+        """Whether the arm stands still."""
+        return bool(np.max(np.abs(self.joint_velocities())) <= REST_SPEED)
+
+    def settle(self) -> None:
+        """Lets the arm come to rest where it is, within a second."""
+        for _ in range(round(self.config.control_rate_hz)):
+            if self.rests:
+                return
+            self.step(np.zeros(POSE_DIM))
 
     def render(self, width: int = 256, height: int = 256) -> NDArray[np.uint8]:
         """The camera's picture, RGB uint8 [height, width, 3]; of a moment ago where the camera has a latency."""

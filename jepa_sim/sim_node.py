@@ -44,7 +44,7 @@ from jepa_sim.controlled_simulation import (
 from jepa_sim.meshes import SceneError
 from jepa_sim.object_markers import object_markers
 from jepa_sim.real_time import PaceConfig, RealTimePace
-from jepa_sim.robot_description import franka_panda
+from jepa_sim.robot_description import ARM_JOINTS, franka_panda
 from jepa_sim.scene import OBJECTS, CameraConfig, SceneConfig
 from jepa_sim.task_names import REACH, TASK_NAMES
 from jepa_sim.trajectory_controller import (
@@ -128,6 +128,7 @@ class SimNode(Node):
         best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._clock_topic = self._publisher(Clock, "/clock", best_effort)
         self._joint_states = self._publisher(JointState, "joint_states", QoSProfile(depth=10))
+        self._desired = self._publisher(JointState, "desired_joint_states", QoSProfile(depth=10))
         self._image = self._publisher(Image, "image", camera_qos())
         self._compressed = self._publisher(CompressedImage, "image/compressed", camera_qos())
         self._camera_info_topic = self._publisher(CameraInfo, "camera_info", camera_qos())
@@ -207,10 +208,19 @@ class SimNode(Node):
                 readings = self._simulation.advance(0 if self._own.paused else steps)
                 self._clock_topic.publish(Clock(clock=to_stamp(readings.time_ns)))
                 self._joint_states.publish(joint_state_message(readings))
+                self._publish_desired()
                 self._photograph_when_due(readings.time_ns)
                 self._pace.wait(steps * timestep)
         finally:
             self._simulation.close()
+
+    def _publish_desired(self) -> None:
+        """What the arm's controller follows, for those who want to know what became of their commands."""
+        if self._desired.get_subscription_count() > 0:
+            time_ns, positions = self._simulation.desired_arm()
+            message = JointState(name=list(ARM_JOINTS), position=array.array("d", positions))
+            message.header.stamp = to_stamp(time_ns)
+            self._desired.publish(message)
 
     def _photograph_when_due(self, time_ns: int) -> None:
         if time_ns < self._frame_due_ns:

@@ -17,12 +17,34 @@ _DUST = 1e-9
 
 
 @dataclass(frozen=True)
+class MotionRates:
+    """What a motion reaches at most, for each of the arm's joints: rad/s, rad/s^2, rad/s^3."""
+
+    velocity: tuple[float, ...]
+    acceleration: tuple[float, ...]
+    jerk: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class SmoothMotionConfig:
-    """Shares of the arm's velocity and acceleration limits that are used, and the jerk limit, rad/s^3."""
+    """Shares of the arm's velocity and acceleration limits that are used, and the jerk limit, rad/s^3.
+
+    Data are collected like this. The planner drives the arm more gently: an evaluation takes its rates.
+    """
 
     velocity_scale: float = 0.8
     acceleration_scale: float = 0.5
     max_jerk: float = 500.0
+
+    @property
+    def rates(self) -> MotionRates:
+        """What that comes to."""
+        limits = franka_panda().limits(ARM_JOINTS)
+        return MotionRates(
+            tuple(limit.velocity * self.velocity_scale for limit in limits),
+            tuple(limit.acceleration * self.acceleration_scale for limit in limits),
+            (self.max_jerk,) * len(limits),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +59,14 @@ class MotionState:
 class SmoothMotion:
     """The arm's desired motion: time-optimal to the target within the limits, replanned from the desired state."""
 
-    def __init__(self, config: SmoothMotionConfig = SmoothMotionConfig()) -> None:
-        limits = franka_panda().limits(ARM_JOINTS)
-        self._generator = ruckig.Ruckig(len(limits))
-        self._request = ruckig.InputParameter(len(limits))
-        self._request.max_velocity = [limit.velocity * config.velocity_scale for limit in limits]
-        self._request.max_acceleration = [limit.acceleration * config.acceleration_scale for limit in limits]
-        self._request.max_jerk = [config.max_jerk] * len(limits)
-        self.rest_at(np.zeros(len(limits)))
+    def __init__(self, rates: MotionRates = SmoothMotionConfig().rates) -> None:
+        joints = len(rates.velocity)
+        self._generator = ruckig.Ruckig(joints)
+        self._request = ruckig.InputParameter(joints)
+        self._request.max_velocity = list(rates.velocity)
+        self._request.max_acceleration = list(rates.acceleration)
+        self._request.max_jerk = list(rates.jerk)
+        self.rest_at(np.zeros(joints))
 
     @property
     def state(self) -> MotionState:

@@ -37,7 +37,7 @@ from jepa_sim.environment import EnvironmentConfig, TableEnvironment
 from jepa_sim.scene import CameraConfig, SceneConfig
 from jepa_sim.task_names import REACH
 from jepa_sim.tasks import make_task
-from jepa_tools.controllers import ControlConfig, ModelController
+from jepa_tools.controllers import ControlConfig, ModelController, planner_rates
 from jepa_tools.evaluation import EpisodeResult, prepare_episode, run_episode
 from jepa_tools.evaluation_table import statistics
 from jepa_tools.model_cost import ModelCosts, SeenFrames
@@ -179,7 +179,7 @@ def _move(environment: TableEnvironment, action: Vector, config: MoveConfig) -> 
 
 
 def _environment(config: CalibrateConfig, angle: float) -> EnvironmentConfig:
-    return EnvironmentConfig(scene=SceneConfig(camera=turned(config.camera, angle)))
+    return EnvironmentConfig(scene=SceneConfig(camera=turned(config.camera, angle)), motion=planner_rates())
 
 
 # --- what it is worth -------------------------------------------------------------------------------------------

@@ -11,22 +11,32 @@ from torch import Tensor
 
 from jepa_planner.goals import GoalConfig, GoalSequence, Outcome, SubGoal
 from jepa_planner.gripper import GripperMode
+from jepa_planner.limits import LONGEST_STEP, LONGEST_STEP_HOLDING, Envelope, fer_limits
 from jepa_planner.mpc import Action, Mpc, MpcConfig
 from jepa_planner.solvers.base import GRIPPER
 from jepa_planner.solvers.factory import SolverConfig, make_solver
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.expert import ScriptedExpert
+from jepa_sim.robot_description import ARM_JOINTS
+from jepa_sim.smooth_motion import MotionRates
 from jepa_sim.task_names import REACH
 from jepa_sim.tasks import Task, TaskEpisode
 from jepa_tools.model_cost import FrameMemory, ModelCosts, SeenFrames
 from jepa_tools.protocols import Protocol
 from jepa_world_model.model_card import Distance, ModelCard
+from jepa_world_model.poses import POSE_DIM
 from jepa_world_model.world_model import WorldModel
 
 Vector = NDArray[np.float64]
 
 # Keeps the generator of random actions apart from those that make scenes.
 _RANDOM_ACTIONS = 0x6A657061
+
+
+def planner_rates() -> MotionRates:
+    """The rates of the simulated arm's joints with which the planner's nodes drive it, for evaluations without them."""
+    limits = Envelope().apply(fer_limits(ARM_JOINTS))
+    return MotionRates(tuple(limits.velocity), tuple(limits.acceleration), tuple(limits.jerk))
 
 
 class Controller(Interface):
@@ -131,7 +141,9 @@ class ControlConfig:
 
     solver: SolverConfig = field(default_factory=lambda: SolverConfig(max_step=0.0))
     mpc: MpcConfig = field(
-        default_factory=lambda: MpcConfig(plan_seconds=0.0, longest_step=0.075, longest_step_holding=0.04)
+        default_factory=lambda: MpcConfig(
+            plan_seconds=0.0, longest_step=LONGEST_STEP, longest_step_holding=LONGEST_STEP_HOLDING
+        )
     )
     goals: GoalConfig = field(default_factory=lambda: GoalConfig(plateau_steps=8, plateau_energy=0.05))
     gripper: GripperMode | None = None
@@ -196,6 +208,10 @@ class ModelController:
         self._energy = action.energy
         if action.plan is not None:
             self._plan_seconds.append(action.plan.elapsed)
+        if action.outcome is Outcome.REACHED and not environment.rests:
+            # As in the nodes: stop, and judge again at rest.
+            self._goals.reopen()
+            return np.zeros(POSE_DIM)
         return environment_action(action, environment) if action.outcome is Outcome.PURSUING else None
 
     def plan_seconds(self) -> tuple[float, ...]:

@@ -26,7 +26,7 @@ from jepa_planner.goal_machine import GoalResult
 from jepa_planner.goals import GoalConfig, GoalSequence, SubGoal
 from jepa_planner.joint_history import JointHistory
 from jepa_planner.kinematics import Kinematics
-from jepa_planner.limits import Envelope, JointLimits, fer_limits
+from jepa_planner.limits import LONGEST_STEP, Envelope, JointLimits, fer_limits
 from jepa_planner.motion import Segment
 from jepa_planner.mpc import Action, Mpc, MpcConfig
 from jepa_planner.safety import ApprovedCommand, SafetyConfig
@@ -61,7 +61,7 @@ class EnvelopeConfig:
     seconds: float = 8.0
     out: Path = Path("out/envelope")
     envelope: Envelope = field(default_factory=Envelope)
-    max_step: float = 0.075
+    max_step: float = LONGEST_STEP
 
     def __post_init__(self) -> None:
         if self.episodes < 1 or not self.seconds > 0 or not self.max_step > 0:

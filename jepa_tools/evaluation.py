@@ -105,6 +105,8 @@ def run_episode(
 ) -> EpisodeResult:
     """Lets `controller` act from the start of `episode`, which `environment` is at, within its budget of steps.
 
+    What counts is what is true when the arm has come to rest after that.
+
     picture_size: side of the pictures of the result's strip, pixels; 0 takes none.
     """
     record = _Record(task, environment, episode, picture_size)
@@ -114,6 +116,7 @@ def run_episode(
         if task.config.whole_steps:
             environment.finish()
         record.stepped(controller.goal_index())
+    environment.settle()
     return record.result(controller.plan_seconds(), controller.energy())
 
 

@@ -11,8 +11,9 @@ import yaml
 from tqdm import tqdm
 
 from jepa_common.resources import find_resource
-from jepa_sim.environment import TableEnvironment
+from jepa_sim.environment import EnvironmentConfig, TableEnvironment
 from jepa_sim.tasks import TaskEpisode, make_task
+from jepa_tools.controllers import planner_rates
 from jepa_tools.evaluation import EpisodeResult, prepare_episode
 from jepa_tools.node_table import DEPLOYMENTS
 from jepa_tools.process_runner import terminate_as_interrupt
@@ -33,7 +34,7 @@ def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
     check_runs_through_nodes(config.task)
     setting, planned = config.task_config(config.task), config.planning.plans_gripper
     task, results, model = make_task(config.task, setting), [], ""
-    with _running_table(config) as table, TableEnvironment() as environment:
+    with _running_table(config) as table, TableEnvironment(EnvironmentConfig(motion=planner_rates())) as environment:
         baselines = Evaluator(config, config.task, environment, planned=False)
         for index in tqdm(range(config.episodes), desc=f"{config.task} through the nodes"):
             episode = prepare_episode(task, environment, config.seed, index)

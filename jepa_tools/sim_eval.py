@@ -16,10 +16,18 @@ from tqdm import tqdm
 
 from jepa_common.whole_files import write_whole
 from jepa_planner.solvers.factory import SolverName
-from jepa_sim.environment import TableEnvironment
+from jepa_sim.environment import EnvironmentConfig, TableEnvironment
 from jepa_sim.task_names import REACH, TASK_NAMES, TaskName, check_task
 from jepa_sim.tasks import StepChanges, TaskConfig, make_task
-from jepa_tools.controllers import ControlConfig, Controller, Expert, HoldStill, ModelController, RandomActions
+from jepa_tools.controllers import (
+    ControlConfig,
+    Controller,
+    Expert,
+    HoldStill,
+    ModelController,
+    RandomActions,
+    planner_rates,
+)
 from jepa_tools.evaluation import EpisodeResult, prepare_episode, run_episode
 from jepa_tools.evaluation_report import ReportConfig, TaskSection, write_report
 from jepa_tools.evaluation_table import format_overview, format_table, statistics
@@ -284,7 +292,7 @@ def _run_chunk(config: SimEvalConfig, task: str, indices: Sequence[int]) -> list
 
 
 def _episodes(config: SimEvalConfig, task: str, indices: Sequence[int]) -> Iterator[tuple[str, int, Results]]:
-    with TableEnvironment() as environment:
+    with TableEnvironment(EnvironmentConfig(motion=planner_rates())) as environment:
         evaluator = Evaluator(config, task, environment)
         for index in indices:
             yield task, index, evaluator.run(index)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration
+from rclpy.publisher import Publisher
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from jepa_common.qos_profiles import latest_qos
@@ -38,7 +39,7 @@ class StagedTable(TableOperator):
         """The topics are those of the arm's and the gripper's trajectory controllers."""
         super().__init__(client)
         self._backend, self._scenes = backend, SceneSource()
-        self._arm = client.node.create_publisher(JointTrajectory, arm_topic, latest_qos())
+        self._arm_topic = arm_topic
         self._gripper = client.node.create_publisher(JointTrajectory, gripper_topic, latest_qos())
 
     def reset(self, seed: int, task: str, joint_positions: Sequence[float] = ()) -> None:
@@ -58,12 +59,20 @@ class StagedTable(TableOperator):
         self.forget()
 
     def _move_arm(self, target: Sequence[float]) -> None:
+        # Only while it moves the arm: the planner holds it as long as another node may command it.
+        arm = self._client.node.create_publisher(JointTrajectory, self._arm_topic, latest_qos())
+        try:
+            self._lead(arm, target)
+        finally:
+            self._client.node.destroy_publisher(arm)
+
+    def _lead(self, arm: Publisher, target: Sequence[float]) -> None:
         distance = float(np.abs(self.joint_positions() - target).max())
         self._client.wait_until(
-            lambda: self._arm.get_subscription_count() > 0, "the arm's trajectory controller", MESSAGE_SECONDS
+            lambda: arm.get_subscription_count() > 0, "the arm's trajectory controller", MESSAGE_SECONDS
         )
         seconds = 1.0 + distance / ARM_SPEED
-        self._arm.publish(_trajectory(ARM_JOINTS, target, seconds))
+        arm.publish(_trajectory(ARM_JOINTS, target, seconds))
         self._client.wait_until(
             lambda: bool(np.abs(self.joint_positions() - target).max() < ARRIVED),
             "the arm at the start of the scene",

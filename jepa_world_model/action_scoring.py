@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from jepa_world_model.latent_store import LatentStore, StoredLatent, UnknownStampError
 from jepa_world_model.model_card import Distance
@@ -20,6 +23,11 @@ from jepa_world_model.world_model import WorldModel
 NANOSECONDS_PER_SECOND = 1_000_000_000
 # An action is taken to have been executed when what it led to was seen about one control period later.
 PERIOD_TOLERANCE = 0.5
+# Actions per second that a model is taken to imagine before the first were.
+_FIRST_RATE = 320.0
+# Weight of each new measurement of that, and the fewest samples that are worth a part of their own.
+_NEW_RATE = 0.3
+_SMALLEST_SLICE = 16
 
 Floats = NDArray[np.floating]
 
@@ -30,12 +38,17 @@ class MalformedRequestError(ValueError):
 
 @dataclass(frozen=True)
 class ScoringLimits:
-    """How much one request may ask for."""
+    """How much one request may ask for.
+
+    seconds: that it may take, as measured on its first part. slice_seconds: that the model works on one of its parts.
+    """
 
     context: int = 16
     samples: int = 8192
     horizon: int = 64
     imagined: int = 256
+    seconds: float = 30.0
+    slice_seconds: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -124,25 +137,35 @@ class ActionScorer:
     contexts: LatentStore
     goals: LatentStore
     limits: ScoringLimits = ScoringLimits()
+    _rate: float = field(default=_FIRST_RATE, init=False)
     _best: tuple[_Inputs, int] | None = field(default=None, init=False)
     _surprise: tuple[int, float] = field(default=(0, math.nan), init=False)
 
     def score(
         self, request: ActionRequest, goal_stamp: int, distance: str = "", sum_over_horizon: bool = False
     ) -> Scores:
+        """Energies of the sequences, in one go; see `scoring`."""
+        return _result(self.scoring(request, goal_stamp, distance, sum_over_horizon))
+
+    def scoring(
+        self, request: ActionRequest, goal_stamp: int, distance: str = "", sum_over_horizon: bool = False
+    ) -> Generator[None, None, Scores]:
         """Energies of the sequences: distances of their imagined futures to the goal of `goal_stamp`.
 
+        Yields after each part, so that others get their turn.
+
         Raises:
-            MalformedRequestError: sizes, values or the distance cannot be right.
+            MalformedRequestError: sizes, values or the distance cannot be right, or it would take too long.
             UnknownStampError: a context latent or the goal is not held; raised by the store that lacks it.
         """
         chosen = self._distance(distance)
         inputs, goal = self._inputs(request), self._goal(goal_stamp)
         start = time.perf_counter()
-        energies = self.model.energy(
-            inputs.latents, inputs.states, inputs.actions, goal.latent, chosen, sum_over_horizon
-        )
-        scores = energies.float().cpu().numpy()
+
+        def energies(actions: NDArray[np.float32]) -> Tensor:
+            return self.model.energy(inputs.latents, inputs.states, actions, goal.latent, chosen, sum_over_horizon)
+
+        scores = yield from self._in_slices(energies, inputs.actions)
         surprise = self._surprise_at(inputs.now)
         self._best = (inputs, int(np.argmin(scores)))
         current = self._distance_between(inputs.now.latent, goal.latent, chosen)
@@ -159,8 +182,38 @@ class ActionScorer:
             except UnknownStampError:
                 raise error from None
 
+    def _in_slices(
+        self, work: Callable[[NDArray[np.float32]], Tensor], actions: NDArray[np.float32]
+    ) -> Generator[None, None, NDArray[np.float32]]:
+        """What ``work`` makes of ``actions`` [samples, ...], a part of the samples at a time."""
+        samples, horizon = actions.shape[:2]
+        parts: list[NDArray[np.float32]] = []
+        done, measured, worked = 0, 0, 0.0
+        while done < samples:
+            size = max(_SMALLEST_SLICE, int(self._rate * self.limits.slice_seconds / horizon))
+            part, start = actions[done : done + size], time.perf_counter()
+            parts.append(work(part).float().cpu().numpy())
+            seconds, done = time.perf_counter() - start, done + len(part)
+            self._rate += _NEW_RATE * (len(part) * horizon / seconds - self._rate)
+            if len(parts) > 1:  # the first may have had to warm up
+                measured, worked = measured + len(part), worked + seconds
+                self._check_duration(worked * samples / measured, actions.shape)
+            yield
+        return np.concatenate(parts)
+
+    def _check_duration(self, seconds: float, shape: tuple[int, ...]) -> None:
+        if seconds > self.limits.seconds:
+            raise MalformedRequestError(
+                f"{shape[0]} sequences of {shape[1]} actions would take about {seconds:.0f} s, at most "
+                f"{self.limits.seconds:g} s are allowed: ask for fewer or shorter ones"
+            )
+
     def imagine(self, request: ActionRequest) -> Imagination:
-        """The latents and poses that a few sequences lead to.
+        """The latents and poses that a few sequences lead to, in one go; see `imagining`."""
+        return _result(self.imagining(request))
+
+    def imagining(self, request: ActionRequest) -> Generator[None, None, Imagination]:
+        """The latents and poses that a few sequences lead to. Yields after each part, so that others get their turn.
 
         Raises:
             MalformedRequestError: sizes or values cannot be right, or too much is asked for.
@@ -172,7 +225,9 @@ class ActionScorer:
                 f"got {request.samples} x {request.horizon}"
             )
         inputs = self._inputs(request)
-        latents = self.model.rollout(inputs.latents, inputs.states, inputs.actions).float().cpu().numpy()
+        latents = yield from self._in_slices(
+            lambda actions: self.model.rollout(inputs.latents, inputs.states, actions), inputs.actions
+        )
         poses, pose = [], np.broadcast_to(inputs.states[-1], (request.samples, inputs.states.shape[1]))
         for step in range(request.horizon):
             pose = integrate(pose, inputs.actions[:, step])
@@ -222,6 +277,18 @@ class ActionScorer:
 
     def _distance_between(self, first: NDArray[np.float32], second: NDArray[np.float32], distance: Distance) -> float:
         return float(self.model.distance(first, second, distance))
+
+
+ResultT = TypeVar("ResultT")
+
+
+def _result(steps: Generator[None, None, ResultT]) -> ResultT:
+    """What ``steps`` returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("ResultT", end.value)
 
 
 def _check_count(name: str, count: int, most: int) -> None:

@@ -19,14 +19,9 @@ from torch import Tensor
 
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.hugging_face import read_hugging_face
-<<<<<<< HEAD
 from jepa_world_model.parameter_names import unwrapped, unwrapped_names
-from jepa_world_model.safetensors_file import TensorSlot, refuse_text
-=======
-from jepa_world_model.parameter_names import unwrapped_names
 from jepa_world_model.safetensors_file import TensorSlot
 from jepa_world_model.safetensors_header import refuse_text
->>>>>>> r13
 
 ENCODER_KEYS = ("target_encoder", "ema_encoder", "encoder")
 """Where official files keep the encoder, best first: the averaged one is the one to use."""

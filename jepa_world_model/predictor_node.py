@@ -7,9 +7,7 @@ by topic; a request names them by stamp and carries only actions.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from concurrent.futures import Future as WorkerFuture
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -17,6 +15,7 @@ import numpy as np
 import torch
 from jepa_ros.msg import Latent
 from jepa_ros.srv import PredictLatents, ScoreActions
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from std_msgs.msg import Header
 
@@ -26,6 +25,7 @@ from jepa_common.parameters import parameter
 from jepa_common.qos_profiles import latched_qos, latest_qos
 from jepa_common.run_node import run_node
 from jepa_common.stamps import to_nanoseconds, to_stamp
+from jepa_common.turn_worker import TurnWorker, Work
 from jepa_world_model.action_scoring import (
     ActionRequest,
     ActionScorer,
@@ -68,6 +68,9 @@ class PredictorParameters:
     latents_kept: int = parameter(32, "Camera latents that requests can name", minimum=1, maximum=4096)
     goals_kept: int = parameter(32, "Goal latents that requests can name", minimum=1, maximum=4096)
     max_samples: int = parameter(8192, "Action sequences that one request may hold", minimum=1)
+    max_seconds: float = parameter(
+        30.0, "Time that one request may take, as measured on its first part, s", minimum=0.1, maximum=3600.0
+    )
     max_waiting: int = parameter(4, "Requests that may wait for the model", minimum=1, maximum=64)
 
 
@@ -80,7 +83,7 @@ class _RefusedError(RuntimeError):
 
 
 class PredictorNode(ManagedNode[PredictorParameters]):
-    """Serves requests in the order in which they come, on a thread of its own.
+    """Serves requests on a thread of its own, in turns, so that a short one does not wait for a long one.
 
     The services answer in every state: while the node is not active, with the code NOT_ACTIVE.
     """
@@ -89,8 +92,10 @@ class PredictorNode(ManagedNode[PredictorParameters]):
         """Declares the parameters and offers the services; `configure` loads the model."""
         super().__init__("predictor", PredictorParameters, **options)
         self._waiting = 0
-        self.create_service(ScoreActions, "score_actions", self._on_score_actions)
-        self.create_service(PredictLatents, "predict_latents", self._on_predict_latents)
+        # Requests wait here, and nothing else: the life cycle, parameters and latents do not wait for them.
+        group = ReentrantCallbackGroup()
+        self.create_service(ScoreActions, "score_actions", self._on_score_actions, callback_group=group)
+        self.create_service(PredictLatents, "predict_latents", self._on_predict_latents, callback_group=group)
 
     def configure(self, parameters: PredictorParameters) -> None:
         """Loads the predictor's weights."""
@@ -108,15 +113,16 @@ class PredictorNode(ManagedNode[PredictorParameters]):
             model,
             LatentStore(parameters.latents_kept, "latent"),
             LatentStore(parameters.goals_kept, "goal latent"),
-            ScoringLimits(samples=parameters.max_samples),
+            ScoringLimits(samples=parameters.max_samples, seconds=parameters.max_seconds),
         )
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predictor")
-        self.configured.callback(self._pool.shutdown, wait=True, cancel_futures=True)
+        self._worker = TurnWorker("predictor")
+        self.configured.callback(self._worker.stop)
         self.get_logger().info(f"predicts with {card.model_id} on {parameters.device}")
 
     def activate(self) -> None:
         """Listens to the latents."""
         contexts, goals = self._scorer.contexts, self._scorer.goals
+        self.activated.callback(self._worker.drop)
         self.subscribe_while_active(Latent, "latent", lambda message: self._keep(message, contexts), latest_qos())
         self.subscribe_while_active(
             Latent, "goal_latent", lambda message: self._keep(message, goals), latched_qos(GOAL_DEPTH)
@@ -140,8 +146,8 @@ class PredictorNode(ManagedNode[PredictorParameters]):
     async def _on_score_actions(
         self, request: ScoreActions.Request, response: ScoreActions.Response
     ) -> ScoreActions.Response:
-        def score() -> None:
-            scores = self._scorer.score(
+        def score() -> Work:
+            scores = yield from self._scorer.scoring(
                 _action_request(request),
                 to_nanoseconds(request.goal_stamp),
                 request.distance,
@@ -156,21 +162,21 @@ class PredictorNode(ManagedNode[PredictorParameters]):
             self.health.measured("surprise", scores.surprise)
 
         response.surprise = response.current_energy = response.gripper_change = float("nan")
-        await self._answer(response, score)
+        await self._answer(response, score())
         return response
 
     async def _on_predict_latents(
         self, request: PredictLatents.Request, response: PredictLatents.Response
     ) -> PredictLatents.Response:
-        def imagine() -> None:
-            imagination = self._scorer.imagine(_action_request(request))
+        def imagine() -> Work:
+            imagination = yield from self._scorer.imagining(_action_request(request))
             response.latents = _latent_messages(imagination, self._accepted.model)
             response.states = imagination.states.ravel()
 
-        await self._answer(response, imagine)
+        await self._answer(response, imagine())
         return response
 
-    async def _answer(self, response: Any, work: Callable[[], None]) -> None:
+    async def _answer(self, response: Any, work: Work) -> None:
         """Runs `work`, which fills the response, on the model's thread; errors become a code and a message."""
         try:
             await self._on_model_thread(work)
@@ -180,7 +186,7 @@ class PredictorNode(ManagedNode[PredictorParameters]):
             self.health.failed(str(error))
             self.get_logger().warning(str(error), throttle_duration_sec=LOG_PERIOD_SECONDS)
 
-    async def _on_model_thread(self, work: Callable[[], None]) -> None:
+    async def _on_model_thread(self, work: Work) -> None:
         """Waits for `work` without holding the executor up.
 
         Raises:
@@ -194,7 +200,7 @@ class PredictorNode(ManagedNode[PredictorParameters]):
             )
         self._waiting += 1
         try:
-            error = await self._outcome(self._pool.submit(work))
+            error = await self._outcome(self._worker.submit(work))
         finally:
             self._waiting -= 1
         if error is not None:
@@ -206,7 +212,7 @@ class PredictorNode(ManagedNode[PredictorParameters]):
         outcome = Future(executor=executor)
 
         def pass_on(done: WorkerFuture[None]) -> None:
-            cancelled = RuntimeError("the predictor was cleaned up before the request's turn came")
+            cancelled = RuntimeError("the predictor was deactivated before the request was answered")
             outcome.set_result(cancelled if done.cancelled() else done.exception())
             if executor is not None:
                 executor.wake()

@@ -16,6 +16,7 @@ from std_msgs.msg import String
 
 from jepa_common.qos_profiles import camera_qos, joint_states_qos, latched_qos
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
+from jepa_planner.planner_parameters import SafetyParameters
 from jepa_tools.doctor.finding import Finding, ok, problem, unknown, warning
 from jepa_tools.doctor.robot import (
     LEAST_CAMERA_HZ,
@@ -110,6 +111,8 @@ class GraphExaminer:
             return
         for topic in TOPICS:
             yield from self._judge_topic(topic)
+        for name in SafetyParameters().single_publishers:
+            yield from self._judge_publishers(name)
         yield from self._judge_clock()
         yield from self._judge_messages()
 
@@ -162,6 +165,17 @@ class GraphExaminer:
         else:
             yield ok(name, f"{len(writers)} publisher(s), {len(readers)} subscription(s)")
         yield from _judge_qos(name, writers, readers)
+
+    def _judge_publishers(self, name: str) -> Iterator[Finding]:
+        """A second publisher where there may be one: the planner holds the arm."""
+        writers = [end for end in self._ends(name) if end.endpoint_type.name == "PUBLISHER"]
+        if len(writers) > 1:
+            nodes = ", ".join(sorted(f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in writers))
+            yield problem(
+                f"{self._topic(name)} publishers",
+                f"expected one, there are {len(writers)}: {nodes}",
+                "end the others (one that was killed disappears within half a minute), or set safety.single_publishers",
+            )
 
     # --- clock and messages ---------------------------------------------------------------------------------
 

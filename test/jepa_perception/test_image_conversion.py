@@ -10,6 +10,7 @@ from jepa_perception.image_conversion import (
     ImageRefusedError,
     compressed_to_rgb,
     image_to_rgb,
+    picture_size,
     rgb_to_image,
 )
 
@@ -273,3 +274,54 @@ def test_what_does_not_decode_is_refused(message, words):
     with pytest.raises(ImageRefusedError) as error:
         compressed_to_rgb(message)
     assert words in str(error.value)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The beginning of a PNG file, which says its size, and nothing that could be unpacked."""
+    fields = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + len(fields).to_bytes(4, "big") + b"IHDR" + fields + bytes(4)
+
+
+def jpeg_header(width: int, height: int) -> bytes:
+    """The same of a JPEG file, after a segment of metadata."""
+    frame = bytes([8]) + height.to_bytes(2, "big") + width.to_bytes(2, "big") + bytes([3] + 9 * [1])
+    metadata = b"\xff\xe1" + (2 + 300).to_bytes(2, "big") + bytes(300)
+    return b"\xff\xd8" + metadata + b"\xff\xc2" + (2 + len(frame)).to_bytes(2, "big") + frame
+
+
+def tiff_header(width: int, height: int, order: str) -> bytes:
+    """The same of a TIFF file, whose directory may be anywhere."""
+    entries = [(256, width), (257, height), (277, 3)]
+    fields = [
+        number.to_bytes(size, order)
+        for tag, value in entries
+        for number, size in ((tag, 2), (4, 2), (1, 4), (value, 4))
+    ]
+    magic = b"II*\0" if order == "little" else b"MM\0*"
+    return magic + (20).to_bytes(4, order) + bytes(12) + len(entries).to_bytes(2, order) + b"".join(fields) + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("form", "data"),
+    [
+        ("png", png_header(30_000, 30_000)),
+        ("jpeg", jpeg_header(60_000, 60_000)),
+        ("tiff", tiff_header(30_000, 30_000, "little")),
+        ("tiff", tiff_header(30_000, 30_000, "big")),
+    ],
+)
+def test_picture_that_unpacks_to_gigabytes_is_refused_by_its_header(form, data):
+    with pytest.raises(ImageRefusedError, match=r"at most .* pixels, got .*0000"):
+        compressed_to_rgb(CompressedImage(format=form, data=data))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff"])
+def test_size_of_a_picture_is_read_from_its_header(suffix):
+    _, data = cv2.imencode(suffix, np.zeros((7, 300, 3), np.uint8))
+    assert picture_size(data.tobytes()) == (7, 300)
+
+
+def test_other_files_under_the_name_of_a_picture_are_not_decoded():
+    _, data = cv2.imencode(".bmp", np.zeros((7, 300, 3), np.uint8))
+    with pytest.raises(ImageRefusedError, match="do not decode"):
+        compressed_to_rgb(CompressedImage(format="png", data=data.tobytes()))

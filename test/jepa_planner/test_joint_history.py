@@ -131,11 +131,35 @@ def test_late_finger_message_takes_its_place_in_time() -> None:
 
 
 def test_clock_that_is_set_back_by_a_little_forgets_fingers_of_the_future() -> None:
+    joints = JointHistory(ARM, GripperDescription(FINGERS, open=0.04, closed=0.0), seconds=2.0)
+    for time in (10.0, 11.5):
+        joints.add(time, (*ARM, *FINGERS), (0.0, 0.0, 0.04, 0.04), ())
+    joints.add(10.2, (*ARM, *FINGERS), (0.0, 0.0, 0.0, 0.0), ())
+    assert [joints.at(time).closedness for time in (10.2, 11.5, 12.0)] == [1.0, 1.0, 1.0]
+
+
+def test_arm_that_comes_late_with_its_fingers_is_not_the_newest_and_its_fingers_count() -> None:
     joints = history()
     for time in (10.0, 10.5):
         joints.add(time, (*ARM, *FINGERS), (0.0, 0.0, 0.04, 0.04), ())
     joints.add(10.2, (*ARM, *FINGERS), (0.0, 0.0, 0.0, 0.0), ())
-    assert [joints.at(time).closedness for time in (10.2, 10.5, 11.0)] == [1.0, 1.0, 1.0]
+    assert joints.newest().time == 10.5
+    assert [joints.at(time).closedness for time in (10.0, 10.2, 10.5)] == [0.0, 1.0, 0.0]
+
+
+def test_fingers_of_an_arm_that_is_not_believed_do_not_count() -> None:
+    joints = history()
+    joints.add(1.0, (*ARM, *FINGERS), (0.0, 0.0, 0.04, 0.04), (0.0, 0.0, 0.0, 0.0))
+    joints.add(1.01, (*ARM, *FINGERS), (0.5, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0))
+    assert joints.doubt and joints.at(1.01).closedness == 0.0
+
+
+def test_arm_whose_speeds_are_no_numbers_is_believed_as_one_that_says_nothing_of_them() -> None:
+    joints = history()
+    for tick in range(10):
+        joints.add(0.1 * tick, ARM, (0.1 * tick, 0.0), (NAN, 0.0))
+        assert not joints.doubt
+    assert joints.newest().positions[0] == pytest.approx(0.9)
 
 
 def test_clock_that_is_set_back_by_much_starts_the_fingers_anew() -> None:
@@ -199,10 +223,46 @@ def test_old_states_are_dropped() -> None:
 def test_arm_that_a_simulator_puts_elsewhere_was_never_in_between() -> None:
     joints = history()
     joints.add(1.00, ARM, (0.0, 0.0), ())
-    joints.add(1.02, ARM, (1.0, 0.0), ())
-    assert joints.at(1.01).positions[0] == 1.0
-    joints.add(1.04, ARM, (1.05, 0.0), ())
-    assert joints.at(1.03).positions[0] == pytest.approx(1.025)
+    for tick in range(1, 11):
+        joints.add(1.0 + 0.02 * tick, ARM, (1.0, 0.0), (0.0, 0.0))
+    assert not joints.doubt and joints.at(1.1).positions[0] == 1.0
+    joints.add(1.22, ARM, (1.01, 0.0), (0.5, 0.0))
+    assert joints.at(1.21).positions[0] == pytest.approx(1.005)
+
+
+@pytest.mark.parametrize("offset", [0.1, 0.5, -2.0])
+@pytest.mark.parametrize("ahead", [0.0, 0.003, 0.09])
+def test_arm_that_rests_where_it_cannot_be_is_not_believed(offset: float, ahead: float) -> None:
+    joints = history()
+    for tick in range(100):
+        time = 1.0 + 0.01 * tick
+        joints.add(time, ARM, (0.001 * tick, 0.0), (0.1, 0.0))
+        assert not joints.doubt
+        # Another publisher's, in between.
+        joints.add(time + ahead + 0.002, ARM, (0.001 * tick + offset, 0.0), (0.0, 0.0))
+        assert "does another node publish them" in joints.doubt
+    np.testing.assert_allclose(
+        [joints.at(1.0 + 0.01 * tick).positions[0] for tick in range(100)], 0.001 * np.arange(100)
+    )
+
+
+def test_fast_arm_is_believed_by_the_speeds_that_it_claims() -> None:
+    joints = history()
+    for tick in range(50):
+        time = 0.033 * tick
+        joints.add(time, ARM, (2.6 * time, 0.0), (2.6, 0.0))
+        assert not joints.doubt
+    # A message or two may be missing.
+    joints.add(time + 0.1, ARM, (2.6 * (time + 0.1), 0.0), (2.6, 0.0))
+    assert not joints.doubt
+
+
+def test_joint_state_that_comes_late_is_not_the_newest() -> None:
+    joints = history()
+    joints.add(1.0, ARM, (0.0, 0.0), ())
+    joints.add(1.1, ARM, (0.1, 0.0), ())
+    joints.add(1.05, ARM, (0.3, 0.0), ())
+    assert joints.newest().time == 1.1 and joints.at(1.05).positions[0] == pytest.approx(0.05)
 
 
 def test_what_is_recent_has_come_and_is_not_dropped() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jepa_planner.limits import Envelope, JointLimits, fr3_limits
-from jepa_planner.motion import CommandedMotion, MotionError, MotionState, Segment, SegmentPlanner
+from jepa_planner.motion import CommandedMotion, MotionError, MotionState, Segment, SegmentPlanner, join
 from jepa_sim.robot_description import ARM_JOINTS, franka_panda
 from jepa_sim.trajectory_controller import TrajectoryController
 from jepa_tools.envelope import as_trajectory
@@ -152,3 +152,21 @@ def test_replaced_motion_is_forgotten() -> None:
     early = planner.to_target(2.7, commanded.sample(2.7), HOME)
     commanded.append(early)
     np.testing.assert_allclose(commanded.sample(50.0).position, HOME, atol=1e-9)
+
+
+def test_way_by_which_a_controller_joins_a_trajectory_has_the_peaks_of_its_quintic() -> None:
+    generator, seconds = np.random.default_rng(3), 0.3
+    before, after = (MotionState(*generator.normal(size=(3, 4))) for _ in range(2))
+    rows = [
+        [np.prod(range(power - order + 1, power + 1)) * time ** max(power - order, 0) for power in range(6)]
+        for time in (0.0, seconds)
+        for order in range(3)
+    ]
+    ends = [before.position, before.velocity, before.acceleration, after.position, after.velocity, after.acceleration]
+    coefficients = np.linalg.solve(np.array(rows, dtype=float), np.array(ends))
+    times = np.linspace(0.0, seconds, 21)[:, None]
+    velocities = sum(power * times ** (power - 1) * coefficients[power] for power in range(1, 6))
+    accelerations = sum(power * (power - 1) * times ** (power - 2) * coefficients[power] for power in range(2, 6))
+    found = join(before, after, seconds)
+    np.testing.assert_allclose(found[0], np.abs(velocities).max(axis=0))
+    np.testing.assert_allclose(found[1], np.abs(accelerations).max(axis=0))

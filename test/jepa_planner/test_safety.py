@@ -188,7 +188,7 @@ def test_authority_grows_after_activation() -> None:
     for now in (10.0, 11.0, 12.0):
         target = toward(made, -0.08, 0.0, 0.0, now=now).command.segment.target
         lengths.append(np.linalg.norm(KINEMATICS.pose(target)[:3] - KINEMATICS.pose(TABLE)[:3]))
-    np.testing.assert_allclose(lengths, (0.008, 0.04, 0.08), atol=1e-3)
+    np.testing.assert_allclose(lengths, (0.0075, 0.0375, 0.075), atol=1e-3)
 
 
 def test_filter_that_was_not_activated_gives_no_authority() -> None:

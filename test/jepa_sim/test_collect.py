@@ -1,5 +1,6 @@
 """Collection: the same dataset for any number of workers, complete or absent shards, and going on after an end."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +116,7 @@ def test_counts_below_one_are_refused(tmp_path: Path, name: str):
 
 _PROGRAM = """
 import resource, sys
+from collections.abc import Iterator
 from pathlib import Path
 from jepa_sim.collect import CollectConfig, collect_episodes
 if __name__ == "__main__":
@@ -161,12 +164,18 @@ def test_a_full_disk_leaves_no_half_shard(dataset: Path, tmp_path: Path):
     assert contents(out) == contents(dataset)
 
 
+def child_commands(pid: int) -> Iterator[str]:
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):  # short-lived helpers end meanwhile
+            yield " ".join(child.cmdline())
+
+
 def test_ctrl_c_while_workers_start_shows_no_traceback(tmp_path: Path):
     command = [sys.executable, "-m", "jepa_tools.cli", "collect", "--out", str(tmp_path / "data"), "--workers", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         deadline = time.monotonic() + 300
         # The first worker is there, and has not imported anything yet.
-        while not any("spawn_main" in " ".join(child.cmdline()) for child in psutil.Process(process.pid).children()):
+        while not any("spawn_main" in text for text in child_commands(process.pid)):
             assert time.monotonic() < deadline and process.poll() is None
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=300)

@@ -9,7 +9,7 @@ from jepa_sim.environment import TableEnvironment
 from jepa_sim.inverse_kinematics import InverseKinematics
 from jepa_sim.policies import tilt
 from jepa_sim.reset import ResetConfig, Workspace
-from jepa_sim.robot_description import ARM_JOINTS, HOME_POSITIONS, franka_panda
+from jepa_sim.robot_description import HOME_POSITIONS
 from jepa_sim.simulation import Simulation, arm_range
 from jepa_sim.smooth_motion import SmoothMotion, SmoothMotionConfig
 from jepa_world_model.poses import difference, integrate
@@ -199,9 +199,8 @@ def test_motion_stays_smooth_when_the_target_changes(targets: list[tuple[float, 
     times = np.arange(1, 21) * step
     positions = np.concatenate([[HOME_POSITIONS], *(motion.move(np.array(target), times) for target in targets)])
     velocities = np.diff(positions, axis=0) / step
-    limits, config = franka_panda().limits(ARM_JOINTS), SmoothMotionConfig()
-    largest = np.array([limit.velocity for limit in limits]) * config.velocity_scale
-    accelerations = np.array([limit.acceleration for limit in limits]) * config.acceleration_scale
+    rates = SmoothMotionConfig().rates
+    largest, accelerations = np.array(rates.velocity), np.array(rates.acceleration)
     assert np.all(np.abs(velocities) <= largest * (1 + 1e-6))
     assert np.all(np.abs(np.diff(velocities, axis=0)) <= accelerations * step * (1 + 1e-6) + 1e-9)
 

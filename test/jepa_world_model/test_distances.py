@@ -48,11 +48,7 @@ def test_region_goes_with_any_distance_but_the_metric() -> None:
 
 
 def test_distance_that_there_is_not_is_refused() -> None:
-<<<<<<< HEAD
-    with pytest.raises(ValueError, match="expected l1, l2, cosine, metric, metric_gripper or nothing, got 'l3'"):
-=======
     with pytest.raises(ValueError, match="expected l1, l2, cosine, metric, metric_gripper, scene or nothing, got 'l3'"):
->>>>>>> r13
         ModelCard(name="any").measured_by("l3")
     assert tiny_card().distance == "l1"
     with pytest.raises(ValueError, match="holds no metric; ask for l1, l2 or cosine"):

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rclpy
 from jepa_ros.action import ReachGoal
-from jepa_ros.msg import PlannerStatus
+from jepa_ros.msg import Latent, PlannerStatus
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
+from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
 from jepa_common.qos_profiles import latest_qos
 from jepa_common.stamps import to_nanoseconds
 
 sys.path.insert(0, str(Path(__file__).parent))
-from table_rig import Rig
+from table_rig import URDF, Rig
 
 Status, Result = PlannerStatus, ReachGoal.Result
 
@@ -236,13 +239,13 @@ def test_dry_run_plans_and_publishes_nothing_to_the_arm(make_rig) -> None:
 
 def test_deactivated_planner_brings_the_arm_to_rest_and_answers_goals(rig) -> None:
     rig.start_moving()
-    rig.planner.trigger_deactivate()
+    rig.nodes.run(rig.planner.trigger_deactivate)
     rig.wait_for_state(Status.INACTIVE)
     rig.wait_for(lambda: rig.rests, "rest")
     sent = len(rig.commands)
     result = rig.result(rig.send(rig.request()))
     assert result.error_code == Result.NOT_ACTIVE and len(rig.commands) == sent
-    rig.planner.trigger_activate()
+    rig.nodes.run(rig.planner.trigger_activate)
     rig.show_goal()
     rig.wait_for_state(Status.REACHED)
 
@@ -267,6 +270,59 @@ def test_same_goal_seen_again_does_not_start_again(rig) -> None:
     rig.show_goal(stamp)
     time.sleep(0.5)
     assert rig.status.state == Status.REACHED and rig.status.step == steps
+
+
+def test_controllers_own_word_on_what_it_follows_is_heard(rig, nodes) -> None:
+    # A package of its own, which not every environment has.
+    state = pytest.importorskip("control_msgs.msg").JointTrajectoryControllerState
+    publisher = nodes.publisher(state, "controller_state", latest_qos())
+    heard: list[float] = []
+    rig.planner._loop.desired_state = lambda stamp, names, positions: heard.append(positions[list(names).index("a")])
+    message = state(joint_names=["b", "a"])
+    message.reference.positions = [1.0, 2.0]
+    publisher.publish(message)
+    rig.wait_for(lambda: heard == [2.0], "what the controller says")
+
+
+@pytest.mark.parametrize("topic", ["joint_states", "joint_trajectory", "latent"])
+def test_second_publisher_holds_the_arm_until_it_is_gone(rig, nodes, topic: str) -> None:
+    rig.start_moving()
+    kind = {"joint_states": JointState, "joint_trajectory": JointTrajectory, "latent": Latent}[topic]
+    intruder = nodes.run(lambda: rclpy.create_node("intruder", context=nodes.client.context))
+    nodes.run(lambda: intruder.create_publisher(kind, topic, 1))
+    rig.wait_for_state(PlannerStatus.HOLDING, f"{topic}: expected one publisher, there are 2")
+    assert "/intruder" in rig.status.reason
+    rig.wait_for(lambda: rig.rests, "rest")
+    nodes.run(intruder.destroy_node)
+    rig.wait_for_state(PlannerStatus.REACHED)
+
+
+def test_another_description_does_not_change_an_active_arm(rig) -> None:
+    rig.start_moving()
+    loop = rig.planner._loop
+    rig.description.publish(String(data=URDF.replace('velocity="2.175"', 'velocity="2.0"')))
+    rig.wait_for(lambda: "the arm is not changed while active" in rig.planner.diagnose().message, "a complaint")
+    assert rig.planner._loop is loop
+    rig.wait_for_state(PlannerStatus.REACHED)
+
+
+def test_description_of_another_arm_is_refused(nodes, tiny_model) -> None:
+    rig = Rig(nodes, tiny_model, start=False)
+    rig.description.publish(String(data=URDF.replace('xyz="0.0 0.0 0.333"', 'xyz="0.3 0.0 0.333"')))
+    nodes.run(rig.planner.start)
+    rig.wait_for(lambda: "axis of panda_joint1" in rig.planner.diagnose().message, "a refusal")
+    assert rig.planner._loop is None
+    rig.description.publish(String(data=URDF))
+    rig.wait_for(lambda: rig.planner._loop is not None, "the right arm")
+    rig.close()
+
+
+def test_search_that_would_take_too_long_is_refused_by_the_measured_rate(rig) -> None:
+    rig.planner._costs.rate.learn(64, 0.1)
+    change = Parameter("solver.samples", value=8192)
+    long, short = rig.nodes.run(lambda: rig.planner.set_parameters([change])), Parameter("solver.samples", value=128)
+    assert not long[0].successful and "would take the predictor about 12.8 s" in long[0].reason
+    assert rig.nodes.run(lambda: rig.planner.set_parameters([short]))[0].successful
 
 
 def test_unusable_description_is_reported_and_a_good_one_helps(rig) -> None:

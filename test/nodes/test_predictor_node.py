@@ -8,6 +8,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros.msg import Latent
 from jepa_ros.srv import PredictLatents, ScoreActions
+from lifecycle_msgs.srv import GetState
 from std_msgs.msg import Header
 
 from jepa_common.latent_messages import latent_to_message, message_to_latent
@@ -238,3 +239,39 @@ def test_requests_at_the_same_time_are_all_answered(ready):
     ready.nodes.wait_until(lambda: all(future.done() for future in futures), "all answers")
     assert all(len(future.result().energies) == 5 for future in futures if future.result().error_code == Code.OK)
     assert futures[0].result().error_code == Code.OK
+
+
+LARGE = {"samples": 8192, "horizon": 16}
+
+
+def test_a_long_request_keeps_nobody_waiting(nodes, tiny_model):
+    ready = Bench(nodes, tiny_model, max_seconds=3600.0)
+    ready.see(2, 10.0)
+    ready.aim(3, 99.0)
+    client = ready.nodes.client.create_client(ScoreActions, "score_actions")
+    client.wait_for_service(5.0)
+    long = client.call_async(ready.request(**LARGE))
+    ready.nodes.wait_until(lambda: ready.node._waiting == 1, "the long request")
+    assert ready.score().error_code == Code.OK
+    state = ready.nodes.call(GetState, "predictor/get_state", GetState.Request())
+    assert state.current_state.label == "active" and not long.done()
+    ready.see(6, 10.5)  # latents come in
+    crowd = [client.call_async(ready.request(**LARGE)) for _ in range(6)]
+    ready.nodes.wait_until(lambda: sum(future.done() for future in crowd) >= 3, "refusals")
+    refused = [future.result() for future in crowd if future.done()]
+    assert all("requests wait already" in response.error_msg for response in refused)
+    # Giving up does not wait for the end of the work either.
+    ready.nodes.run(ready.node.trigger_deactivate)
+    ready.nodes.wait_until(lambda: long.done() and all(future.done() for future in crowd), "all answers")
+    assert "deactivated" in long.result().error_msg
+
+
+def test_a_request_that_would_take_too_long_is_refused_by_its_measured_rate(nodes, tiny_model):
+    bench = Bench(nodes, tiny_model, max_seconds=0.1)
+    bench.see(2, 10.0)
+    bench.aim(3, 99.0)
+    response = bench.score(**LARGE)
+    assert response.error_code == Code.MALFORMED_REQUEST
+    assert "8192 sequences of 16 actions would take about" in response.error_msg
+    # The first part shows how long the rest would take.
+    assert bench.score().error_code == Code.OK
