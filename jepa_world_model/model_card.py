@@ -8,6 +8,8 @@ from typing import Literal
 from jepa_world_model.preprocess import Preprocess
 
 Distance = Literal["l1", "l2", "cosine", "metric", "metric_gripper"]
+SolverPreset = Literal["table", "vjepa2_ac_paper", "vjepa2_ac_wrapper"]
+"""How plans are searched for; see :mod:`jepa_planner.solvers.presets`."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class ModelCard:
         planned_gripper_weight_m: the same in "metric_gripper", by which a planned gripper is planned: there it has to
             stand out from what the pose is uncertain by.
         surprise_energy: prediction error above which what came is called unexpected; None when not measured.
+        solver_preset: how plans are searched for with this model, unless a planner is told otherwise.
     """
 
     name: str
@@ -54,6 +57,7 @@ class ModelCard:
     gripper_weight_m: float = 0.01
     planned_gripper_weight_m: float = 0.1
     surprise_energy: float | None = None
+    solver_preset: SolverPreset = "table"
 
     @property
     def model_id(self) -> str:
