@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from jepa_world_model.preprocess import Preprocess
+from jepa_world_model.preprocess import SQUEEZED_ASPECT, Interpolation, Preprocess, Resize
 
 Distance = Literal["l1", "l2", "cosine", "metric", "metric_gripper"]
 SolverPreset = Literal["table", "vjepa2_ac_paper", "vjepa2_ac_wrapper"]
@@ -22,6 +22,7 @@ class ModelCard:
         image_size: side of the square that the encoder sees, pixels.
         short_side: frames are scaled so that their short side has this many pixels before the centre crop; None is
             ``image_size``.
+        resize, interpolation, aspect: how frames become squares; see :class:`~jepa_world_model.preprocess.Preprocess`.
         tokens, dim: shape of one frame's latent.
         state_dim, action_dim: sizes of a proprioceptive state and of an action.
         control_rate_hz: rate at which the actions of the training data followed each other.
@@ -43,6 +44,9 @@ class ModelCard:
     version: str = ""
     image_size: int = 256
     short_side: int | None = None
+    resize: Resize = "crop"
+    interpolation: Interpolation = "area"
+    aspect: tuple[float, float] = SQUEEZED_ASPECT
     tokens: int = 256
     dim: int = 1408
     state_dim: int = 7
@@ -72,4 +76,4 @@ class ModelCard:
     @property
     def preprocess(self) -> Preprocess:
         """How camera frames become the encoder's input."""
-        return Preprocess(image_size=self.image_size, resize_short_side=self.short_side)
+        return Preprocess(self.image_size, self.short_side, self.resize, self.interpolation, self.aspect)

@@ -124,15 +124,19 @@ class OfficialCheckpoint:
     def card(self, name: str, version: str = "") -> ModelCard:
         """The card of this model: the settings of the published evaluation and planning."""
         encoder = self.shapes.encoder
-        # 2-AC was trained on whole frames, the others on crops of slightly larger ones.
-        short_side = None if self.shapes.action_predictor else int(256 / 224 * encoder.image_size)
+        plans = self.shapes.action_predictor is not None
+        # 2-AC was trained on frames squeezed to squares; the others are evaluated on crops of slightly larger ones.
+        short_side = None if plans else int(256 / 224 * encoder.image_size)
         return ModelCard(
             name=name,
             version=version,
             image_size=encoder.image_size,
             short_side=short_side,
+            resize="squeeze" if plans else "crop",
+            interpolation="bilinear",
             tokens=encoder.tokens_per_frame,
             dim=encoder.embed_dim,
+            solver_preset="vjepa2_ac_paper" if plans else "table",
         )
 
 
