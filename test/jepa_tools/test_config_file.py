@@ -61,7 +61,7 @@ def test_of_several_files_the_later_one_wins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["--config-file"], ["--config-file="], ["--out", "a", "--config-file", ""]])
 def test_an_option_without_its_file_is_refused(arguments: list[str]) -> None:
-    with pytest.raises(ConfigFileError, match="expected a YAML file behind it"):
+    with pytest.raises(ConfigFileError, match="expected a YAML file or a preset"):
         with_config_file(arguments)
 
 
