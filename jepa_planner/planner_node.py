@@ -49,7 +49,7 @@ from jepa_planner.safety import ApprovedCommand
 from jepa_planner.service_cost import ServiceCostConfig, ServiceCosts
 from jepa_planner.solvers import Iteration, make_solver
 from jepa_planner.status_publisher import StatusPublisher
-from jepa_world_model.checkpoint import open_world_model
+from jepa_world_model.official_checkpoints import read_card
 
 TICK_SECONDS = 0.02
 LOG_PERIOD_SECONDS = 2.0
@@ -86,7 +86,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def configure(self, parameters: PlannerParameters) -> None:
         """Reads the model's card and checks all settings; the arm is built when its description comes."""
-        self._card = open_world_model(parameters.model).card
+        self._card = read_card(parameters.model)
         self._model = self._card.model_id
         self._settings = parameters
         self._camera.configure(parameters.camera_calibration, self._model)

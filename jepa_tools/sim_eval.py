@@ -23,7 +23,7 @@ from jepa_tools.evaluation import EpisodeResult, prepare_episode, run_episode
 from jepa_tools.evaluation_report import ReportConfig, TaskSection, write_report
 from jepa_tools.evaluation_table import format_overview, format_table, statistics
 from jepa_tools.protocols import PROTOCOLS, ProtocolName
-from jepa_world_model.checkpoint import open_world_model
+from jepa_world_model.official_checkpoints import read_card
 from jepa_world_model.world_model import WorldModel
 
 BASELINES = ("random", "hold_still", "expert")
@@ -142,7 +142,7 @@ class Evaluator:
         self._environment = environment
         self._controllers = _planners(config) if planned else {}
         if config.baselines:
-            max_step = config.planning.with_card(open_world_model(config.model).card).solver.max_step
+            max_step = config.planning.with_card(read_card(config.model)).solver.max_step
             baselines: tuple[Controller, ...] = (RandomActions(max_step), HoldStill(), Expert(self._task))
             self._controllers |= dict(zip(BASELINES, baselines, strict=True))
 
@@ -175,7 +175,7 @@ def sim_eval(config: SimEvalConfig) -> int:
         results, model = evaluate_nodes(config)
         sections = [_section(config.task, results)]
     else:
-        model = open_world_model(config.model).card.model_id
+        model = read_card(config.model).model_id
         sections = [_section(task, results) for task, results in _evaluate(config).items()]
     subtitle = f"protocol {config.protocol_label}; {config.episodes} episodes a task, seed {config.seed}, {model}"
     _print(config, sections, subtitle)

@@ -1,6 +1,7 @@
 """World models on disk: one safetensors file with configuration, card and provenance as JSON in its header.
 
-Tensors are named ``encoder.*`` and ``predictor.*`` (either may be absent), and ``latent_mean`` and ``latent_std``
+Tensors are named ``encoder.*``, ``predictor.*`` and, from pretraining, ``masked_predictor.*`` (each may be absent), and
+``latent_mean`` and ``latent_std``
 ``[tokens, dim]`` where latents are standardised. An ``index.json`` beside the files holds their SHA-256.
 """
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from jepa_common.resources import share_folder
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint_errors import CheckpointError
+from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.safetensors_file import TensorSlot, digests, read_metadata, write_tensors
 from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
@@ -30,7 +32,7 @@ _STATISTICS = ("latent_mean", "latent_std")
 _METRIC = "energy_metric"
 _VERSION_DIGITS = 12
 
-Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, ModelCard)
+Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, MaskedPredictorConfig, ModelCard)
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -43,6 +45,7 @@ class WorldModelFile:
     encoder_config: EncoderConfig | None
     predictor_config: ActionPredictorConfig | None
     provenance: dict[str, Any]
+    masked_predictor_config: MaskedPredictorConfig | None = None
 
 
 def save_world_model(
@@ -90,6 +93,7 @@ def write_world_model(
     predictor_config: ActionPredictorConfig | None,
     card: ModelCard,
     provenance: Mapping[str, Any],
+    masked_predictor_config: MaskedPredictorConfig | None = None,
 ) -> ModelCard:
     """:func:`save_world_model` for tensors that are produced one after another."""
     if encoder_config is None and predictor_config is None:
@@ -99,6 +103,7 @@ def write_world_model(
         "card": json.dumps(asdict(replace(card, version=""))),
         "encoder": json.dumps(encoder_config and asdict(encoder_config)),
         "predictor": json.dumps(predictor_config and asdict(predictor_config)),
+        "masked_predictor": json.dumps(masked_predictor_config and asdict(masked_predictor_config)),
         "provenance": json.dumps(dict(provenance), default=str),
     }
     path = Path(path)
@@ -191,6 +196,7 @@ def open_world_model(path_or_name: str | Path) -> WorldModelFile:
         _from_json(EncoderConfig, header["encoder"], path),
         _from_json(ActionPredictorConfig, header["predictor"], path),
         json.loads(header["provenance"]),
+        _from_json(MaskedPredictorConfig, header.get("masked_predictor", "null"), path),
     )
 
 
@@ -263,6 +269,15 @@ def load_predictor_of(
     with torch.device("meta"):
         predictor = ActionConditionedPredictor(file.predictor_config)
     return _filled(predictor, file, "predictor", device, dtype)
+
+
+def load_masked_predictor_of(file: WorldModelFile, device: torch.device, dtype: torch.dtype) -> MaskedPredictor | None:
+    """The masked predictor of an opened checkpoint, frozen; None when it holds none."""
+    if file.masked_predictor_config is None:
+        return None
+    with torch.device("meta"):
+        predictor = MaskedPredictor(file.masked_predictor_config)
+    return _filled(predictor, file, "masked_predictor", device, dtype)
 
 
 def _filled(module: Network, file: WorldModelFile, part: str, device: torch.device, dtype: torch.dtype) -> Network:

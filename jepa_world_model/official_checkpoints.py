@@ -13,7 +13,13 @@ import torch
 from torch import nn
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
-from jepa_world_model.checkpoint import load_encoder_of, load_predictor_of, load_weights, open_world_model
+from jepa_world_model.checkpoint import (
+    load_encoder_of,
+    load_masked_predictor_of,
+    load_predictor_of,
+    load_weights,
+    open_world_model,
+)
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.hugging_face import read_hugging_face_config
 from jepa_world_model.hugging_face_files import safetensors_files
@@ -21,12 +27,14 @@ from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorCo
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.official_files import OfficialWeights, read_official
 from jepa_world_model.registry import OFFICIAL_MODELS, OfficialModel, official_model
-from jepa_world_model.safetensors_file import read_metadata
+from jepa_world_model.safetensors_file import TensorSlot, raw_bytes, read_metadata
 from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
 
 Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, MaskedPredictorConfig)
 Network = VisionTransformer | ActionConditionedPredictor | MaskedPredictor
 
+STORED_PREFIXES = {"encoder": "encoder.", "action_predictor": "predictor.", "masked_predictor": "masked_predictor."}
+"""Before the names of each network's tensors in a checkpoint of this package, in the order in which they lie there."""
 _CPU = torch.device("cpu")
 _CHUNK = 1 << 22
 
@@ -120,6 +128,31 @@ class OfficialCheckpoint:
         check_keys(module, slots, source)
         load_weights(module, {name: slot.read().to(device, dtype) for name, slot in slots.items()}, source)
         return module.eval().requires_grad_(False)
+
+    def slots(self) -> dict[str, TensorSlot]:
+        """All tensors as a checkpoint of this package names and orders them, whatever layout they came in.
+
+        Raises:
+            CheckpointError: tensors that do not fit the shapes, or a network without a shape.
+        """
+        chosen: dict[str, TensorSlot] = {}
+        for part, prefix in STORED_PREFIXES.items():
+            stored, module = self.weights.parts.get(part), self.shapes.network(part)
+            # Planning needs no masked predictor, so that its shape may be left unsaid.
+            if stored is None or (module is None and part == "masked_predictor"):
+                continue
+            if module is None:
+                raise CheckpointError(f"{self.weights.source} holds a network {part} and no shape is given for it")
+            check_keys(module, stored, f"{part} of {self.weights.source}")
+            chosen |= {f"{prefix}{name}": stored[name] for name in module.state_dict()}
+        return chosen
+
+    def version(self) -> str:
+        """Short SHA-256 of the weights, 12 hex digits, as that of the checkpoint that `jepa convert` would write."""
+        digest = hashlib.sha256()
+        for slot in self.slots().values():
+            digest.update(raw_bytes(slot.read()))
+        return digest.hexdigest()[:12]
 
     def card(self, name: str, version: str = "") -> ModelCard:
         """The card of this model: the settings of the published evaluation and planning."""
@@ -215,7 +248,31 @@ def _own_metadata(path: Path) -> dict[str, str]:
     return {} if metadata.get("format") == "pt" else metadata
 
 
-def official_version(path: Path) -> str:
+def read_card(path_or_name: str | Path) -> ModelCard:
+    """The card of a checkpoint of this package, by path or name, or of a released file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, changed or of another kind.
+    """
+    path = Path(path_or_name)
+    if is_official(path):
+        official = open_official(path)
+        return official.card(path.stem, official.version())
+    return open_world_model(path_or_name).card
+
+
+def load_masked_predictor(path: Path) -> MaskedPredictor | None:
+    """The masked predictor of a checkpoint of this package or of a released file; None where it holds none.
+
+    Raises:
+        CheckpointError: the file cannot be used.
+    """
+    if is_official(path):
+        return open_official(path).load("masked_predictor")
+    return load_masked_predictor_of(open_world_model(path), _CPU, torch.float32)
+
+
+def source_digest(path: Path) -> str:
     """Short SHA-256 of a released model's file, 12 hex digits; of several files in the order of their names.
 
     Raises:

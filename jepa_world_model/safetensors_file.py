@@ -52,7 +52,7 @@ def write_tensors(path: Path, slots: Mapping[str, TensorSlot], metadata: Mapping
         with temporary.open("wb") as file:
             file.write(_header(slots, metadata))
             for slot in slots.values():
-                file.write(_raw_bytes(slot.read().to(slot.dtype)))
+                file.write(raw_bytes(slot.read().to(slot.dtype)))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -72,7 +72,8 @@ def _header(slots: Mapping[str, TensorSlot], metadata: Mapping[str, str]) -> byt
     return len(text).to_bytes(_LENGTH_BYTES, "little") + text
 
 
-def _raw_bytes(tensor: Tensor) -> memoryview:
+def raw_bytes(tensor: Tensor) -> memoryview:
+    """A tensor's bytes as they lie in a file."""
     flat = tensor.detach().cpu().contiguous().flatten()
     return flat.view(torch.uint8).numpy().data
 

@@ -30,7 +30,6 @@ from jepa_world_model.official_checkpoints import (
     NetworkShapes,
     OfficialCheckpoint,
     is_official,
-    official_version,
     open_official,
 )
 from jepa_world_model.rollout import CachedRollout, RolloutInputs, bytes_per_candidate, in_parts, memory_budget
@@ -114,7 +113,7 @@ class WorldModel:
         encoder = official.load("encoder", device, dtype) if "encoder" in parts else None
         predictor = official.load("action_predictor", device, dtype) if "predictor" in parts else None
         source = official.weights.source
-        card = official.card(source.stem, official_version(source))
+        card = official.card(source.stem, official.version())
         return cls(card, encoder, predictor, device=device, dtype=dtype)
 
     def compiled(self, mode: CompileMode = "default") -> WorldModel:

@@ -93,10 +93,10 @@ def _image_size(model: str) -> int:
     """Pixels that the model sees; 0 when that is not known."""
     if importlib.util.find_spec("torch") is None:
         return 0
-    from jepa_world_model.checkpoint import open_world_model
     from jepa_world_model.checkpoint_errors import CheckpointError
+    from jepa_world_model.official_checkpoints import read_card
 
     try:
-        return open_world_model(model).card.image_size
+        return read_card(model).image_size
     except (CheckpointError, OSError, ValueError):
         return 0

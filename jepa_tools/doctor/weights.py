@@ -52,11 +52,11 @@ def model_loads(model: str) -> Iterator[Finding]:
     if importlib.util.find_spec("torch") is None:
         yield unknown("model", "torch is not installed", "pip install torch")
         return
-    from jepa_world_model.checkpoint import open_world_model
     from jepa_world_model.checkpoint_errors import CheckpointError
+    from jepa_world_model.official_checkpoints import read_card
 
     try:
-        card = open_world_model(model).card
+        card = read_card(model)
     except (CheckpointError, OSError, ValueError) as error:
         yield problem("model", str(error), "name another with --model, or restore the file")
         return
