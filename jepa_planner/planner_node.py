@@ -48,6 +48,7 @@ from jepa_planner.planner_services import PlannerServices, ServiceRefusedError
 from jepa_planner.safety import ApprovedCommand
 from jepa_planner.service_cost import ServiceCostConfig, ServiceCosts
 from jepa_planner.solvers import Iteration, make_solver
+from jepa_planner.state_frame import FramedMpc, StateFrame
 from jepa_planner.status_publisher import StatusPublisher
 from jepa_world_model.official_checkpoints import read_card
 
@@ -67,6 +68,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         """Declares the parameters and offers the action and the services, which answer in every state."""
         super().__init__("planner", PlannerParameters, **options)
         self._loop: ControlLoop | None = None
+        self._state_frame: StateFrame | None = None
         self._model = self._description = ""
         self._last_iteration: Iteration | None = None
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -148,6 +150,8 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def _make_mpc(self, parameters: PlannerParameters) -> Mpc[LatentStamps, int]:
         solver = make_solver(parameters.solver.solver_config(self._card))
         config = replace(parameters.mpc_config(self._card), camera_rotation=self._camera.rotation)
+        if self._state_frame is not None:
+            return FramedMpc(self._state_frame, config, solver, self._keep_iteration)
         return Mpc(config, solver, self._keep_iteration)
 
     def _calibration_config(self) -> CalibrationConfig:
@@ -194,6 +198,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def _make_loop(self, urdf: str) -> ControlLoop:
         settings, arm = self._settings, self._settings.arm
         kinematics = Kinematics.from_urdf(urdf, arm.base_link, arm.tip_link, arm.joints)
+        self._state_frame = None
+        if arm.state_link or arm.state_offset:
+            link = Kinematics.from_urdf(urdf, arm.base_link, arm.state_link or arm.tip_link, arm.joints)
+            self._state_frame = StateFrame.from_links(kinematics, link, arm.state_offset)
         limits = settings.limits.apply(kinematics.limits(), settings.robot_type)
         safety = settings.safety.config(arm.finger_travel)
         motion = ArmMotion(kinematics, limits, safety, settings.motion.config(arm))

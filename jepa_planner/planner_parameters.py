@@ -33,7 +33,13 @@ class ArmParameters:
     """Which chain of the robot description is driven."""
 
     base_link: str = parameter("panda_link0", "Link in whose frame states, actions and the workspace are")
-    tip_link: str = parameter("panda_hand_tcp", "Link whose pose is the state: between the fingertips")
+    tip_link: str = parameter(
+        "panda_hand_tcp", "Link that is moved and whose pose is the state: between the fingertips"
+    )
+    state_link: str = parameter("", "Link whose pose is the model's state, such as the flange; empty: tip_link")
+    state_offset: tuple[float, ...] = parameter(
+        (), "From that link to where the state is: x y z, m, roll pitch yaw, rad; empty: at the link"
+    )
     joints: tuple[str, ...] = parameter(_PANDA_JOINTS, "Arm joints in order, as in the URDF and joint_states")
     finger_joints: tuple[str, ...] = parameter(_PANDA_FINGERS, "Finger joints; empty: no gripper")
     finger_travel: float = parameter(0.04, "Position of an open finger, m", minimum=0.001, maximum=0.2)
