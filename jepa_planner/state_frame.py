@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from jepa_planner.control_loop import LatentStamps
@@ -17,6 +18,7 @@ from jepa_planner.mpc import Action, Mpc
 from jepa_planner.solvers.base import ROTATION, Array
 from jepa_world_model.poses import difference, integrate
 
+Vector = npt.NDArray[np.float64]
 _RIGID_M = 1e-6
 
 
@@ -46,14 +48,14 @@ class StateFrame:
             raise ValueError("state_link: expected a link that is fixed to tip_link; it moves against it")
         return cls(between[0] @ _matrix(np.asarray(offset or np.zeros(POSE_DIM))))
 
-    def state(self, tool: Array) -> Array:
+    def state(self, tool: Array) -> Vector:
         """States [..., 7] of the frame, from the tool's."""
         return _moved(np.asarray(tool, dtype=np.float64), self._offset)
 
-    def tool_action(self, tool: Array, action: Array) -> Array:
+    def tool_action(self, tool: Array, action: Array) -> Vector:
         """The tool's action [7] from ``tool`` [7] that gives the frame's ``action`` [7]."""
         if not np.any(action[ROTATION]):
-            return action
+            return np.asarray(action, dtype=np.float64)
         target = integrate(self.state(tool), action)
         moved = difference(tool, _moved(target, self._back))
         moved[POSE_DIM] = action[POSE_DIM]
@@ -81,7 +83,7 @@ class FramedMpc(Mpc[LatentStamps, int]):
         return replace(action, values=self._frame.tool_action(np.asarray(state), action.values))
 
 
-def _matrix(pose: Array) -> Array:
+def _matrix(pose: Array) -> Vector:
     """Homogeneous matrices [..., 4, 4] of poses [..., 6]."""
     matrices = np.zeros((*pose.shape[:-1], 4, 4))
     angles = pose[..., 3:POSE_DIM].reshape(-1, 3)
@@ -90,7 +92,7 @@ def _matrix(pose: Array) -> Array:
     return matrices
 
 
-def _moved(states: Array, by: Array) -> Array:
+def _moved(states: Array, by: Array) -> Vector:
     """States [..., 7] of a frame at ``by`` [4, 4] of where ``states`` are."""
     matrices = _matrix(states[..., :POSE_DIM]) @ by
     rotations = Rotation.from_matrix(matrices[..., :3, :3].reshape(-1, 3, 3)).as_euler("xyz")

@@ -21,7 +21,7 @@ from jepa_world_model.poses import integrate
 
 FLANGE = "panda_link8"
 FLANGE_TO_TCP = 0.1034
-"""Along the hand, m (FACTS of the URDF: panda_hand_tcp behind panda_hand, which is at the flange)."""
+"""Along the hand, m: panda_hand_tcp lies so far beyond panda_hand, which is at the flange."""
 
 
 def flange() -> Kinematics:
@@ -56,7 +56,7 @@ def test_an_action_of_the_flange_takes_the_tool_along() -> None:
 
 def test_an_action_that_does_not_turn_is_the_same_for_both() -> None:
     action = np.array([0.02, -0.03, 0.05, 0.0, 0.0, 0.0, 0.4])
-    assert frame().tool_action(kinematics().state(HOME, 0.0), action) is action
+    assert frame().tool_action(kinematics().state(HOME, 0.0), action) == pytest.approx(action, abs=0)
 
 
 def test_an_offset_is_taken_from_the_link() -> None:
@@ -106,7 +106,7 @@ class SeenCost:
 
 def test_a_framed_planner_tells_the_model_of_the_flange_and_moves_the_tool() -> None:
     tool = kinematics().state(HOME, 0.2)
-    goal = frame().state(tool)[:3] + [0.03, 0.0, 0.02]
+    goal = frame().state(tool)[:3] + np.array([0.03, 0.0, 0.02])
     mpc = FramedMpc(frame(), MpcConfig(plan_seconds=0), make_solver(SolverConfig(samples=256, iterations=6)))
     sequence = GoalSequence([SubGoal(goal)], GoalConfig())
     action = mpc.step(LatentStamps((7,), tool[None]), tool, sequence, SeenCost)
@@ -115,8 +115,8 @@ def test_a_framed_planner_tells_the_model_of_the_flange_and_moves_the_tool() -> 
     np.testing.assert_allclose(action.values[:3], [0.03, 0.0, 0.02], atol=5e-3)
 
 
-# Rows in the first picture of the published sample (256 x 256): the cup's base on the table and its rim, the tips of the
-# fingers behind it, and the flange, on which the gripper sits.
+# Rows in the first picture of the published sample (256 x 256): the cup's base on the table and its rim, the tips
+# of the fingers behind it, and the flange, on which the gripper sits.
 BASE_ROW, RIM_ROW, TIP_ROW, FLANGE_ROW = 239, 181, 205, 130
 CUP_M, GRIPPER_M = (0.09, 0.18), (0.14, 0.20)
 
