@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +11,16 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from jepa_world_model.layers import NORM_EPS, Block, BlockShape, initialize, rescale_residuals
-from jepa_world_model.rope import RotaryLayout, RotaryTable, cached_grid_table
+from jepa_world_model.rope import (
+    Generation,
+    RotaryLayout,
+    RotaryTable,
+    cached_grid_table,
+    rotary_layout,
+    rotary_scale,
+)
 
-Generation = Literal["2.0", "2.1"]
+__all__ = ["EncoderConfig", "Generation", "PatchEmbedding", "VisionTransformer"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class EncoderConfig:
     @property
     def rotary_layout(self) -> RotaryLayout:
         """How angles are laid out over features; see :mod:`jepa_world_model.rope`."""
-        return "tiled" if self.generation == "2.0" else "interleaved"
+        return rotary_layout(self.generation)
 
     @property
     def normed_layers(self) -> tuple[int, ...]:
@@ -188,10 +194,7 @@ class VisionTransformer(nn.Module):
         return frames // tubelet, height // config.patch_size, width // config.patch_size
 
     def _rotary(self, grid: tuple[int, int, int], clip: Tensor) -> RotaryTable:
-        scale = (1.0, 1.0)
-        if self.config.generation == "2.1":
-            span = self.config.rotary_grid - 1
-            scale = (span / max(1, grid[1] - 1), span / max(1, grid[2] - 1))
+        scale = rotary_scale(self.config.generation, self.config.rotary_grid, grid)
         dtype = self.patch_embed.proj.weight.dtype
         head_dim = self.config.block_shape.head_dim
         return cached_grid_table(grid, head_dim, self.config.rotary_layout, scale, clip.device, dtype)
