@@ -48,7 +48,7 @@ from jepa_planner.planner_services import PlannerServices, ServiceRefusedError
 from jepa_planner.safety import ApprovedCommand
 from jepa_planner.service_cost import ServiceCostConfig, ServiceCosts
 from jepa_planner.solvers import Iteration, make_solver
-from jepa_planner.state_frame import FramedMpc, StateFrame
+from jepa_planner.state_frame import FramedCosts, FramedMpc, StateFrame
 from jepa_planner.status_publisher import StatusPublisher
 from jepa_world_model.official_checkpoints import read_card
 
@@ -241,7 +241,8 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         loop, started = self._loop, time.perf_counter()
         if loop is None:
             return
-        action = loop.perform(job, self._costs)
+        costs = self._costs if self._state_frame is None else FramedCosts(self._state_frame, self._costs)
+        action = loop.perform(job, costs)
         seconds = time.perf_counter() - started
         loop.conclude(job, action, self._now(), seconds)
         if isinstance(action, str):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from jepa_planner.control_loop import LatentStamps
-from jepa_planner.cost import CostFactory
+from jepa_planner.cost import CostFactory, GoalCost
 from jepa_planner.goals import GoalSequence
 from jepa_planner.kinematics import POSE_DIM, Kinematics
 from jepa_planner.mpc import Action, Mpc
@@ -62,8 +62,20 @@ class StateFrame:
         return moved
 
 
+class FramedCosts:
+    """Costs by a model whose states are another frame's, for an observation with the tool's."""
+
+    def __init__(self, frame: StateFrame, costs: CostFactory[LatentStamps, int]) -> None:
+        self._frame, self._costs = frame, costs
+
+    def __call__(self, observation: LatentStamps, state: Array, goal: int) -> GoalCost:
+        """See CostFactory."""
+        seen = replace(observation, states=self._frame.state(observation.states))
+        return self._costs(seen, self._frame.state(state), goal)
+
+
 class FramedMpc(Mpc[LatentStamps, int]):
-    """An Mpc of a model whose states are those of another frame; its own come and its actions go for the tool."""
+    """An Mpc with `FramedCosts`, whose plans are the frame's; the actions that it gives are the tool's."""
 
     def __init__(self, frame: StateFrame, *arguments: Any) -> None:
         """``arguments``: those of `Mpc`."""
@@ -78,8 +90,7 @@ class FramedMpc(Mpc[LatentStamps, int]):
         cost: CostFactory[LatentStamps, int],
     ) -> Action:
         """See Mpc.step."""
-        seen = replace(observation, states=self._frame.state(observation.states))
-        action = super().step(seen, self._frame.state(state), goal, cost)
+        action = super().step(observation, state, goal, cost)
         return replace(action, values=self._frame.tool_action(np.asarray(state), action.values))
 
 

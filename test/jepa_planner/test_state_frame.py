@@ -15,7 +15,7 @@ from jepa_planner.goals import GoalConfig, GoalSequence, SubGoal
 from jepa_planner.kinematics import Kinematics
 from jepa_planner.mpc import MpcConfig
 from jepa_planner.solvers import SolverConfig, make_solver
-from jepa_planner.state_frame import FramedMpc, StateFrame
+from jepa_planner.state_frame import FramedCosts, FramedMpc, StateFrame
 from jepa_sim.robot_description import ARM_JOINTS, BASE_LINK
 from jepa_world_model.poses import integrate
 
@@ -109,7 +109,7 @@ def test_a_framed_planner_tells_the_model_of_the_flange_and_moves_the_tool() -> 
     goal = frame().state(tool)[:3] + np.array([0.03, 0.0, 0.02])
     mpc = FramedMpc(frame(), MpcConfig(plan_seconds=0), make_solver(SolverConfig(samples=256, iterations=6)))
     sequence = GoalSequence([SubGoal(goal)], GoalConfig())
-    action = mpc.step(LatentStamps((7,), tool[None]), tool, sequence, SeenCost)
+    action = mpc.step(LatentStamps((7,), tool[None]), tool, sequence, FramedCosts(frame(), SeenCost))
     np.testing.assert_allclose(SeenCost.seen[0][0], flange().state(HOME, 0.2), atol=1e-9)
     np.testing.assert_allclose(SeenCost.seen[1], flange().state(HOME, 0.2), atol=1e-9)
     np.testing.assert_allclose(action.values[:3], [0.03, 0.0, 0.02], atol=5e-3)
