@@ -10,10 +10,12 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from jepa_common.text_files import describe_text_file
@@ -111,8 +113,40 @@ def _read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def digests(path: Path) -> tuple[str, str]:
-    """SHA-256 of the whole file and of the tensors alone (what follows the header), in hex."""
+def stored_slots(path: Path) -> dict[str, TensorSlot]:
+    """The tensors of a file in the order of their bytes, each read when its turn comes.
+
+    Raises:
+        CheckpointError: not a safetensors file, one that ends too early, or types that cannot be stored here.
+    """
+    header = _read_header(path)
+    header.pop("__metadata__", None)
+    names = sorted(header, key=lambda name: header[name]["data_offsets"])
+    foreign = sorted({header[name]["dtype"] for name in names} - set(_DTYPES))
+    if foreign:
+        raise CheckpointError(f"{path} holds tensors of type {', '.join(foreign)}; expected {', '.join(_DTYPES)}")
+    return {
+        name: TensorSlot(tuple(header[name]["shape"]), _DTYPES[header[name]["dtype"]], partial(_read_one, path, name))
+        for name in names
+    }
+
+
+def _read_one(path: Path, name: str) -> Tensor:
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(name)
+
+
+def digests(path: Path, apart: str = "") -> tuple[str, str]:
+    """SHA-256 of the whole file, and of the tensors alone (what follows the header), in hex.
+
+    Args:
+        path: of the file.
+        apart: tensors whose names begin with this, at the file's end, do not count among the tensors.
+
+    Raises:
+        CheckpointError: not a safetensors file, or tensors that are to stand apart are not at its end.
+    """
+    left = _bytes_before(path, apart)
     whole, tensors = hashlib.sha256(), hashlib.sha256()
     with path.open("rb") as file:
         head = file.read(_LENGTH_BYTES)
@@ -120,5 +154,17 @@ def digests(path: Path) -> tuple[str, str]:
         whole.update(head)
         while chunk := file.read(_CHUNK):
             whole.update(chunk)
-            tensors.update(chunk)
+            tensors.update(chunk[: max(0, left)])
+            left -= len(chunk)
     return whole.hexdigest(), tensors.hexdigest()
+
+
+def _bytes_before(path: Path, apart: str) -> int:
+    """Bytes of tensors before the first whose name begins with ``apart``; all of them where there is none."""
+    entries = {name: entry for name, entry in _read_header(path).items() if name != "__metadata__"}
+    others = [entry["data_offsets"][1] for name, entry in entries.items() if not apart or not name.startswith(apart)]
+    parted = [entry["data_offsets"][0] for name, entry in entries.items() if apart and name.startswith(apart)]
+    end = max(others, default=0)
+    if parted and min(parted) < end:
+        raise CheckpointError(f"{path}: expected the tensors {apart}* at its end; write it again with this package")
+    return end
