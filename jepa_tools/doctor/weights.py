@@ -56,14 +56,21 @@ def model_loads(model: str) -> Iterator[Finding]:
     from jepa_world_model.checkpoint_errors import CheckpointError
 
     try:
-        card = open_world_model(model).card
+        file = open_world_model(model)
     except (CheckpointError, OSError, ValueError) as error:
         yield problem("model", str(error), "name another with --model, or restore the file")
         return
+    card = file.card
     yield ok(
         "model",
         f"{card.model_id}: {card.image_size} px, latents {card.tokens} x {card.dim}, {card.control_rate_hz:g} Hz",
     )
+    if file.decoder_config is None:
+        yield ok("pictures", "no picture decoder, so imagined futures cannot be shown; `jepa train-decoder` adds one")
+    else:
+        drawn = file.decoder_provenance.get("held_out", {})
+        figures = f": PSNR {drawn['psnr_db']:.1f} dB, SSIM {drawn['ssim']:.2f} on held-out frames" if drawn else ""
+        yield ok("pictures", f"shows its latents as pictures of {file.decoder_config.picture_size} px{figures}")
     if card.reach_energy is None:
         yield warning("model", "no energy calibrated at which a goal counts as reached", "set goal.tolerance by hand")
 

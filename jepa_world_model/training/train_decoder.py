@@ -137,14 +137,12 @@ class PictureBatch:
 class DecoderModel(nn.Module):
     """The decoder with its loss, as one call that several processes can share."""
 
-    def __init__(
-        self, decoder: PictureDecoder, mean_picture: Tensor, mean_difference: float, loss: PictureLoss
-    ) -> None:
-        """``mean_picture`` ``[3, S, S]``; ``mean_difference`` of the frames to it."""
+    def __init__(self, decoder: PictureDecoder, mean: Tensor, mean_difference: float, loss: PictureLoss) -> None:
+        """``mean`` picture ``[3, S, S]`` of the frames, and their mean difference to it."""
         super().__init__()
         self.decoder, self.loss, self.mean_difference = decoder, loss, mean_difference
         self.mean_picture: Tensor
-        self.register_buffer("mean_picture", mean_picture, persistent=False)
+        self.register_buffer("mean_picture", mean, persistent=False)
 
     def forward(self, batch: PictureBatch) -> dict[str, Tensor]:
         """``loss``, and its terms ``pixels`` and ``edges``."""
@@ -222,9 +220,8 @@ def train_decoder(config: TrainDecoderConfig) -> Path:
     target = config.checkpoint or file.path
     if engine.is_main:
         unseen = _frame_latents(file, encoder, held_out, config.held_out_frames, folder, config)
-        quality = measure(
-            decoder.eval(), encoder, unseen, mean_picture(data.images, decoder.config.picture_size), device
-        )
+        mean = mean_picture(data.images, decoder.config.picture_size)
+        quality = measure(decoder.eval(), encoder, unseen, mean, device)
         origin = {**provenance("jepa train-decoder", config, episodes), "model": file.card.model_id, **quality}
         add_decoder(file, target, decoder.cpu(), {**origin, "seconds": round(time.monotonic() - started)})
         print(summary(quality))
