@@ -15,7 +15,7 @@ from jepa_tools.bag_eval.moments import MomentGallery
 from jepa_tools.bag_eval.prediction import predict_episode
 from jepa_tools.reports.landscape import Landscape, energy_landscape
 from jepa_tools.reports.picture_grid import PictureGrid
-from jepa_world_model.imagined_strip import jpeg
+from jepa_world_model.picture_strip import jpeg
 from jepa_world_model.poses import difference
 from jepa_world_model.world_model import WorldModel
 

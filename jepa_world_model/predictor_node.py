@@ -41,8 +41,9 @@ from jepa_world_model.action_scoring import (
     ScoringLimits,
 )
 from jepa_world_model.checkpoint import DECODER
-from jepa_world_model.imagined_strip import imagined_strip, jpeg
+from jepa_world_model.imagined_strip import imagined_strip
 from jepa_world_model.latent_store import LatentStore, StoredLatent, UnknownStampError
+from jepa_world_model.picture_strip import jpeg
 from jepa_world_model.world_model import WorldModel
 
 LOG_PERIOD_SECONDS = 2.0

@@ -138,6 +138,8 @@ def _landscapes(model: WorldModel, name: str, episode: EncodedEpisode, ahead: in
     return [flat, upright]
 
 
-def _decoded(data: bytes) -> NDArray[np.uint8]:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+def _decoded(thumbnail: bytes) -> NDArray[np.uint8]:
+    pixels = cv2.imdecode(np.frombuffer(thumbnail, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ValueError("expected a JPEG file that was encoded here")
     return np.asarray(pixels[:, :, ::-1], dtype=np.uint8)

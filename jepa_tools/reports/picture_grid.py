@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_tools.reports.page import image, text
-from jepa_world_model.imagined_strip import jpeg
+from jepa_world_model.picture_strip import jpeg
 from jepa_world_model.world_model import WorldModel
 
 Picture = NDArray[np.uint8]

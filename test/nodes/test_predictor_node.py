@@ -18,8 +18,8 @@ from jepa_common.stamps import to_nanoseconds, to_stamp
 from jepa_world_model import predictor_node
 from jepa_world_model.checkpoint import add_decoder, open_world_model
 from jepa_world_model.energy import latent_distance
-from jepa_world_model.imagined_strip import jpeg, side_by_side
 from jepa_world_model.picture_decoder import PictureDecoder, PictureDecoderConfig
+from jepa_world_model.picture_strip import jpeg, side_by_side
 from jepa_world_model.poses import integrate
 from jepa_world_model.predictor_node import PredictorNode
 from jepa_world_model.world_model import WorldModel
