@@ -150,6 +150,7 @@ class ActionScorer:
     limits: ScoringLimits = ScoringLimits()
     _best: ChosenPlan | None = field(default=None, init=False)
     _before: ChosenPlan | None = field(default=None, init=False)
+    _scoring: bool = field(default=False, init=False)
     _surprise: tuple[int, float] = field(default=(0, math.nan), init=False)
 
     def score(
@@ -164,9 +165,13 @@ class ActionScorer:
         chosen = self._distance(distance)
         inputs, goal = self._inputs(request), self._goal(goal_stamp)
         start = time.perf_counter()
-        energies = self.model.energy(
-            inputs.latents, inputs.states, inputs.actions, goal.latent, chosen, sum_over_horizon
-        )
+        self._scoring = True
+        try:
+            energies = self.model.energy(
+                inputs.latents, inputs.states, inputs.actions, goal.latent, chosen, sum_over_horizon
+            )
+        finally:
+            self._scoring = False
         scores = energies.float().cpu().numpy()
         surprise = self._surprise_at(inputs.now)
         self._choose(inputs, int(np.argmin(scores)), goal)
@@ -181,7 +186,8 @@ class ActionScorer:
         later moment is planned from, or nothing more has come for ``SETTLED_SECONDS`` before `now` (s, monotonic).
         """
         best = self._best
-        return best if best is None or now - best.scored_at >= SETTLED_SECONDS else self._before
+        settled = best is not None and not self._scoring and now - best.scored_at >= SETTLED_SECONDS
+        return best if settled else self._before
 
     def _choose(self, inputs: _Inputs, best: int, goal: StoredLatent) -> None:
         if self._best is not None and self._best.now.stamp != inputs.now.stamp:

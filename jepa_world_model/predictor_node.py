@@ -75,7 +75,7 @@ class PredictorParameters:
     max_samples: int = parameter(8192, "Action sequences that one request may hold", minimum=1)
     max_waiting: int = parameter(4, "Requests that may wait for the model", minimum=1, maximum=64)
     imagined_rate: float = parameter(
-        4.0,
+        2.0,
         "Pictures of what the chosen plan leads to: at most so many strips per second while somebody listens; 0: none",
         minimum=0.0,
         maximum=30.0,

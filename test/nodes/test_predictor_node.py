@@ -276,6 +276,9 @@ def test_a_plan_is_shown_once_and_a_refined_one_only_when_it_has_settled(drawing
     drawing.score()
     first = scorer.chosen(math.inf)
     assert scorer.chosen(first.scored_at) is None  # a further request may refine it
+    scorer._scoring = True  # and one is in work
+    assert scorer.chosen(math.inf) is None
+    scorer._scoring = False
     drawing.score(samples=4)
     refined = scorer.chosen(math.inf)
     assert refined is not first
