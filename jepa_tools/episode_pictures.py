@@ -29,7 +29,8 @@ class EpisodePictures:
 
     Attributes:
         best, worst: the predictions of its steps that came closest to what came, and least close, with their error as
-            a share of that of repeating the picture; None without a picture decoder, or where too little happened.
+            a share of that of repeating the picture; None without a picture decoder, or where too little happened; the
+            worst is also None where there is one only.
         landscape: energies of the first step toward the goal.
     """
 
@@ -70,6 +71,8 @@ def episode_pictures(model: WorldModel, seen: SeenEpisode) -> EpisodePictures:
     gallery = MomentGallery(model, PictureConfig(moments=1, landscapes=0))
     gallery.add(0, episode, errors, seen.name)
     best, worst = (grids[0] if grids else None for grids in (gallery.best, gallery.worst))
+    if worst == best:
+        worst = None  # there is only one
     return EpisodePictures(
         None if best is None else (gallery.ratios[0], best),
         None if worst is None else (gallery.ratios[-1], worst),

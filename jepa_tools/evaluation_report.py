@@ -152,8 +152,8 @@ def _imagined(results: Sequence[EpisodeResult]) -> Iterator[str]:
             "<p>Each step was predicted from the first picture and the actions that were carried out, and drawn from"
             " latents by a decoder that no planner uses.</p>"
         )
-        yield f"<h4>Predicted best</h4>{grids_html(_ranked(best))}"
-        yield f"<h4>Predicted worst</h4>{grids_html(_ranked(worst, reverse=True))}"
+        for heading, grids in (("Predicted best", _ranked(best)), ("Predicted worst", _ranked(worst, reverse=True))):
+            yield f"<h4>{heading}</h4>{grids_html(grids)}" if grids else ""
     landscapes = [result.predicted.landscape for result in results if result.predicted.landscape is not None]
     if landscapes:
         yield "<h3>Energy landscapes</h3>"

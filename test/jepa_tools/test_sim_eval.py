@@ -228,7 +228,7 @@ def test_the_report_shows_what_the_model_would_have_predicted_and_its_energy_lan
         add_decoder(open_world_model(untrained), model, decoder, {}).model_id
         == open_world_model(untrained).card.model_id
     )
-    files = {"html": tmp_path / "r.html", "steps": StepChanges(reach=4), "baselines": False}
+    files = {"html": tmp_path / "r.html", "steps": StepChanges(reach=7), "baselines": False}
     report = evaluate(model, tmp_path / "r.json", **files)
     page = files["html"].read_text()
     assert page.count('<figure class="grid">') == 4 and "Predicted worst" in page and "predicted, drawn" in page
