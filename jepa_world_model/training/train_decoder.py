@@ -211,7 +211,7 @@ def train_decoder(config: TrainDecoderConfig) -> Path:
     encoder = load_encoder_of(file, device, torch.float32)
     if encoder is None:
         raise CheckpointError(f"{file.path} holds no encoder, so there are no latents to show")
-    episodes, held_out = _episodes(config)
+    episodes, held_out = _episodes(config, file.card.image_size)
     data = _frame_latents(file, encoder, episodes, config.frames, folder, config)
     torch.manual_seed(config.seed)
     decoder = PictureDecoder(PictureDecoderConfig(file.card.tokens, file.card.dim, **vars(config.shape)))
@@ -244,11 +244,11 @@ def _open(model: str) -> WorldModelFile:
     return open_world_model(model)
 
 
-def _episodes(config: TrainDecoderConfig) -> tuple[EpisodeArrays, EpisodeArrays]:
-    """Training and held-out episodes."""
-    episodes = load_episodes(config.data)
+def _episodes(config: TrainDecoderConfig, image_size: int) -> tuple[EpisodeArrays, EpisodeArrays]:
+    """Training and held-out episodes; a LeRobot dataset's images at the model's size."""
+    episodes = load_episodes(config.data, image_size)
     if config.validation is not None:
-        return episodes, load_episodes(config.validation)
+        return episodes, load_episodes(config.validation, image_size)
     held_out = np.arange(episodes.episodes) % 10 == 9
     if not held_out.any():
         raise ValueError(f"{config.data}: expected at least 10 episodes to hold some out, or --validation")
