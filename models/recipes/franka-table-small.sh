@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The shipped checkpoint, from nothing: bash models/recipes/franka-table-small.sh FOLDER
-# About two hours on two CPU cores. Call it again to go on after an interruption.
+# About an hour and a quarter, with one CPU core for the training. Call it again to go on after an interruption.
 # EPISODES, HELD_OUT, PRETRAIN_STEPS, TRAIN_STEPS and TRAIN_BATCH make it smaller, to try it.
 set -euo pipefail
 out=${1:?expected the folder to work in}
