@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from tqdm import tqdm
 
 from jepa_tools.bench.machine import describe_machine
 from jepa_tools.bench.report import print_table, write_report
+from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
 from jepa_world_model.energy import latent_distance
 from jepa_world_model.model_card import Distance
 from jepa_world_model.training.readout import (
+    OBJECT,
+    AttentiveConfig,
     Quantity,
     Readout,
     ReadoutError,
@@ -27,7 +30,7 @@ from jepa_world_model.training.readout import (
     readout_errors,
     readout_targets,
 )
-from jepa_world_model.training.validation import HorizonTable, imagine, validate
+from jepa_world_model.training.validation import MOVED_M, HorizonTable, imagine, validate
 from jepa_world_model.world_model import WorldModel
 
 _RANKED_PAIRS = 4000
@@ -46,6 +49,7 @@ class WorldBench:
         predicted: after how many steps predicted latents are read.
         horizon: longest prediction, steps.
         clips: held-out clips.
+        attentive: shape and training of the attentive read-out.
         threads: of the CPU; 0 leaves it to torch.
         seed: of the clips and the attentive read-out.
         out: the JSON file.
@@ -59,6 +63,7 @@ class WorldBench:
     predicted: tuple[int, ...] = (1, 2, 4)
     horizon: int = 8
     clips: int = 512
+    attentive: AttentiveConfig = field(default_factory=AttentiveConfig)
     threads: int = 0
     seed: int = 0
     out: Path = Path("out/bench_world.json")
@@ -86,8 +91,12 @@ def bench_world(config: WorldBench) -> Path:
     there = _HeldOut(held_out, _latents(model, held_out.images), targets, quantities)
     latents = _latents(model, train.images[:, :: config.every]).flatten(0, 1)
     truth = readout_targets(train)[0][:, :: config.every].flatten(0, 1)
-    readouts = {"linear": fit_linear(latents, truth), "attentive": fit_attentive(latents, truth, seed=config.seed)}
-    rows = [row for name, readout in readouts.items() for row in _readout_rows(config, model, there, name, readout)]
+    readouts = {
+        "linear": fit_linear(latents, truth),
+        "attentive": fit_attentive(latents, truth, config.attentive, config.seed),
+    }
+    imagined = _imagined(config, model.predictor, there)
+    rows = [row for name, readout in readouts.items() for row in _readout_rows(config, there, imagined, name, readout)]
     title = f"{model.card.model_id}: median (p90) error of read-outs trained on {train.episodes} episodes; places in cm"
     print_table(title, rows)
     report = validate(
@@ -108,34 +117,49 @@ def _latents(model: WorldModel, images: NDArray[np.uint8]) -> Tensor:
 
 
 def _readout_rows(
-    config: WorldBench, model: WorldModel, there: _HeldOut, name: str, readout: Readout
+    config: WorldBench, there: _HeldOut, imagined: Tensor, name: str, readout: Readout
 ) -> list[dict[str, Any]]:
-    """Errors from encoded latents, and from latents that were predicted so many steps ahead."""
+    """Errors from encoded latents, and from latents ``imagined`` ``[E * S, steps, N, D]``."""
     every = slice(None, None, config.every)
     encoded = readout_errors(
         readout, there.latents[:, every].flatten(0, 1), there.targets[:, every].flatten(0, 1), there.quantities
     )
     rows = [{"read-out": name, "latents": "encoded", **_cells(encoded)}]
-    longest = max(config.predicted)
-    starts = torch.arange(0, there.latents.shape[1] - longest, config.every)
-    imagined = _imagined(model, there, starts, longest)
+    starts = _starts(config, there)
+    last = there.latents[:, starts].flatten(0, 1)
     for ahead in config.predicted:
-        errors = readout_errors(
-            readout, imagined[:, ahead - 1], there.targets[:, starts + ahead].flatten(0, 1), there.quantities
-        )
-        rows.append({"read-out": name, "latents": f"predicted {ahead} ahead", **_cells(errors)})
+        truth, before = (there.targets[:, starts + step].flatten(0, 1) for step in (ahead, 0))
+        moved = _moved(there, truth - before)
+        for where, chosen in (("", torch.ones_like(moved)), (", an object moved", moved)):
+            for guess, latents in (("predicted", imagined[:, ahead - 1]), ("last frame's", last)):
+                if chosen.any():
+                    errors = readout_errors(readout, latents[chosen], truth[chosen], there.quantities)
+                    rows.append({"read-out": name, "latents": f"{guess}, {ahead} ahead{where}", **_cells(errors)})
     return rows
 
 
+def _moved(there: _HeldOut, change: Tensor) -> Tensor:
+    """Whether an object has moved: bool ``[N]`` of changes ``[N, K]`` of the targets."""
+    moved = torch.zeros(len(change), dtype=torch.bool)
+    for quantity in there.quantities:
+        if quantity.name.startswith(OBJECT):
+            moved |= change[:, quantity.columns].norm(dim=-1) > MOVED_M
+    return moved
+
+
+def _starts(config: WorldBench, there: _HeldOut) -> Tensor:
+    """Frames ``[S]`` of each episode from which futures are predicted."""
+    return torch.arange(0, there.latents.shape[1] - max(config.predicted), config.every)
+
+
 @torch.inference_mode()
-def _imagined(model: WorldModel, there: _HeldOut, starts: Tensor, steps: int) -> Tensor:
-    """Latents ``[E * S, steps, N, D]`` predicted from each of ``starts`` ``[S]`` under the recorded actions."""
-    if model.predictor is None:
-        raise ValueError(f"{model.card.name} holds no predictor")
+def _imagined(config: WorldBench, predictor: ActionConditionedPredictor, there: _HeldOut) -> Tensor:
+    """Latents ``[E * S, steps, N, D]`` predicted from each start under the recorded actions."""
+    starts, steps = _starts(config, there), max(config.predicted)
     states, actions = torch.from_numpy(there.episodes.states), torch.from_numpy(there.episodes.actions)
     taken = torch.stack([actions[:, starts + step] for step in range(steps)], dim=2)
     parts = [
-        imagine(model.predictor, episode[starts].float(), state[starts], action)
+        imagine(predictor, episode[starts].float(), state[starts], action)
         for episode, state, action in zip(there.latents, states, taken, strict=True)
     ]
     return torch.cat(parts)

@@ -7,6 +7,7 @@ moves counts like an arm of 1500. The pixels of a patch, counted alike, would be
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,7 @@ class ColorMoments:
         size, grid = self.patch_size, images.shape[1] // self.patch_size
         bits = torch.from_numpy((images >> 3).astype(np.int64))
         colors = (bits[..., 0] * _LEVELS + bits[..., 1]) * _LEVELS + bits[..., 2]
-        shares = self._table()[colors].unflatten(1, (grid, size)).unflatten(3, (grid, size))
+        shares = self._table[colors].unflatten(1, (grid, size)).unflatten(3, (grid, size))
         across = torch.linspace(-1.0, 1.0, size) / size**2
         rows = shares.sum(4)
         moments = (
@@ -71,6 +72,7 @@ class ColorMoments:
         )
         return torch.cat(moments, dim=-1).flatten(1, 2) / self.scale
 
+    @functools.cached_property
     def _table(self) -> Tensor:
         """Shares ``[32768, K]`` of the clusters in each colour."""
         steps = (torch.arange(_LEVELS) + 0.5) / _LEVELS

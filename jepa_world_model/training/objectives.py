@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -49,13 +50,14 @@ class JointStep:
     seed: int
 
 
-class JointObjective:
-    """An action-conditioned JEPA; see :mod:`jepa_world_model.training.joint`."""
+Model = TypeVar("Model", bound=nn.Module)
 
-    def __init__(self, model: JointModel, episodes: EpisodeArrays, clips: ClipConfig, clip_frames: int) -> None:
+
+class _WholeModel(Generic[Model]):
+    """What the objectives share: the model gives the losses, and all of it is a run's state."""
+
+    def __init__(self, model: Model, clips: ClipConfig) -> None:
         self._model, self._clips = model, clips
-        self._sampler = ClipSampler(episodes, clip_frames, clips.batch, clips.seed, clips.max_stride)
-        self._scales = _scales(episodes, self._sampler)
 
     @property
     def module(self) -> nn.Module:
@@ -66,6 +68,18 @@ class JointObjective:
     def kept(self) -> nn.Module:
         """The model."""
         return self._model
+
+    def after_update(self) -> None:
+        """Nothing moves besides the weights."""
+
+
+class JointObjective(_WholeModel[JointModel]):
+    """An action-conditioned JEPA; see :mod:`jepa_world_model.training.joint`."""
+
+    def __init__(self, model: JointModel, episodes: EpisodeArrays, clips: ClipConfig, clip_frames: int) -> None:
+        super().__init__(model, clips)
+        self._sampler = ClipSampler(episodes, clip_frames, clips.batch, clips.seed, clips.max_stride)
+        self._scales = _scales(episodes, self._sampler)
 
     def batch(self, step: int, part: Part) -> JointStep:
         """This process's clips, with states and actions standardised."""
@@ -86,29 +100,17 @@ class JointObjective:
         losses: dict[str, Tensor] = module(moved, generator)
         return losses
 
-    def after_update(self) -> None:
-        """Nothing moves besides the weights."""
 
-
-class TokenObjective:
+class TokenObjective(_WholeModel[TokenModel]):
     """Token-level joint-embedding prediction; see :mod:`jepa_world_model.training.tokens`."""
 
     def __init__(
         self, model: TokenModel, episodes: EpisodeArrays, clips: ClipConfig, clip_frames: int, moments: ColorMoments
     ) -> None:
-        self._model, self._clips, self._moments = model, clips, moments
+        super().__init__(model, clips)
+        self._moments = moments
         self._sampler = ClipSampler(episodes, clip_frames, clips.batch, clips.seed, clips.max_stride)
         self._scales = _scales(episodes, self._sampler)
-
-    @property
-    def module(self) -> nn.Module:
-        """The model."""
-        return self._model
-
-    @property
-    def kept(self) -> nn.Module:
-        """The model."""
-        return self._model
 
     @property
     def predictor(self) -> ActionConditionedPredictor:
@@ -134,9 +136,6 @@ class TokenObjective:
         losses: dict[str, Tensor] = module(batch.to(device))
         return losses
 
-    def after_update(self) -> None:
-        """Nothing moves besides the weights."""
-
 
 @dataclass(frozen=True)
 class _Stage:
@@ -146,7 +145,7 @@ class _Stage:
     image_size: int
 
 
-class VJepaObjective:
+class VJepaObjective(_WholeModel[VJepaModel]):
     """Masked latent prediction; see :mod:`jepa_world_model.training.vjepa`.
 
     Args:
@@ -157,22 +156,13 @@ class VJepaObjective:
     """
 
     def __init__(self, model: VJepaModel, episodes: EpisodeArrays, clips: ClipConfig, cooldown_from: int) -> None:
-        self._model, self._clips, self._cooldown_from = model, clips, cooldown_from
+        super().__init__(model, clips)
+        self._cooldown_from = cooldown_from
         config = model.config
         first = _Stage(config.frames, config.image_size or episodes.image_size)
         last = _Stage(config.cooldown_frames or first.frames, config.cooldown_image_size or first.image_size)
         self._stages = {stage: self._sampler(episodes, stage) for stage in (first, last)}
         self._first, self._last = first, last
-
-    @property
-    def module(self) -> nn.Module:
-        """The model."""
-        return self._model
-
-    @property
-    def kept(self) -> nn.Module:
-        """The model."""
-        return self._model
 
     def batch(self, step: int, part: Part) -> VJepaBatch:
         """This process's clips and masks."""

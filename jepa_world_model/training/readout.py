@@ -37,7 +37,7 @@ class Quantity:
         return 1.0 if self.name == CLOSEDNESS else 100.0
 
 
-CLOSEDNESS = "closedness"
+CLOSEDNESS, OBJECT = "closedness", "object"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def readout_targets(episodes: EpisodeArrays) -> tuple[Tensor, tuple[Quantity, ..
     if episodes.objects is not None:
         count = episodes.objects.shape[2]
         parts.extend(episodes.objects[:, :, index] for index in range(count))
-        names.extend(f"object {index + 1}" for index in range(count))
+        names.extend(f"{OBJECT} {index + 1}" for index in range(count))
     parts.append(episodes.states[..., 6:])
     quantities = [Quantity(name, slice(3 * index, 3 * index + 3)) for index, name in enumerate(names)]
     quantities.append(Quantity(CLOSEDNESS, slice(3 * len(names), 3 * len(names) + 1)))

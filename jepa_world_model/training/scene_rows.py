@@ -28,20 +28,18 @@ class SceneConfig:
         weight_m: metres that a colour's way across the whole picture counts; 0 leaves the rows out.
         colors: clusters that are looked for.
         least_share, most_share: of the picture that a small thing's colour covers in the mean.
-        patch_size: of the moments, pixels.
     """
 
     weight_m: float = 0.0
     colors: int = 12
     least_share: float = 0.0003
     most_share: float = 0.03
-    patch_size: int = 16
 
 
-def scene_targets(images: NDArray[np.uint8], config: SceneConfig, seed: int = 0) -> Tensor:
-    """Weighted places ``[N, 2 * small colours]``, m, of small colours in pictures ``[N, S, S, 3]``."""
+def scene_targets(images: NDArray[np.uint8], config: SceneConfig, patch_size: int, seed: int = 0) -> Tensor:
+    """Weighted places ``[N, 2 * small colours]``, m, of small colours in pictures ``[N, S, S, 3]`` of such patches."""
     chosen = np.random.default_rng(seed).integers(len(images), size=_FIT_IMAGES)
-    moments = ColorMoments.fit(images[np.sort(chosen)], config.colors, config.patch_size, seed)
+    moments = ColorMoments.fit(images[np.sort(chosen)], config.colors, patch_size, seed)
     parts = [_shares_and_places(moments, images[at : at + _AT_ONCE]) for at in range(0, len(images), _AT_ONCE)]
     shares, firsts = (torch.cat(part) for part in zip(*parts, strict=True))
     usual = shares.mean(dim=0)

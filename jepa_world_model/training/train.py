@@ -119,7 +119,7 @@ def train(config: TrainConfig) -> Path:
     encoder = frozen_encoder(config, episodes.image_size).to(process_device(config.device))
     claim_inputs(config.out, _inputs(config))
     data = _with_latents(config, encoder, episodes, None)
-    metric = kept_metric(config, data) if config.distance == "metric" else None
+    metric = kept_metric(config, data, encoder.config.patch_size) if config.distance == "metric" else None
     predictor = build_predictor(config, encoder, episodes)
     engine = Engine(_objective(config, predictor, data, metric), config.loop, config.out, config.device)
     engine.run("train")
@@ -164,24 +164,24 @@ def _with_latents(
     return _Data(episodes, StandardizedLatents(source, episodes, statistics))
 
 
-def kept_metric(config: TrainConfig, data: _Data) -> EnergyMetric:
+def kept_metric(config: TrainConfig, data: _Data, patch_size: int) -> EnergyMetric:
     """The energy's metric, fitted once and kept in the run folder."""
     path = config.out / "metric.pt"
     with one_process_at_a_time(config.out / LOCK_FILE):
         if not path.exists():
             latents = data.latents.whole()
             episodes = data.episodes.first(len(latents))
-            states, scene = torch.from_numpy(episodes.states), _scene(config, episodes)
+            states, scene = torch.from_numpy(episodes.states), _scene(config, episodes, patch_size)
             save_tensors(path, vars(fit_energy_metric(latents, states, config.metric, config.post.seed, scene)))
     return EnergyMetric(**torch.load(path, map_location="cpu", weights_only=True))
 
 
-def _scene(config: TrainConfig, episodes: EpisodeArrays) -> Tensor | None:
+def _scene(config: TrainConfig, episodes: EpisodeArrays, patch_size: int) -> Tensor | None:
     """Where small things are in each picture ``[E, T, R]``, if the metric is to follow them."""
     if not config.scene.weight_m:
         return None
     flat = episodes.images.reshape(-1, *episodes.images.shape[2:])
-    return scene_targets(flat, config.scene, config.post.seed).unflatten(0, episodes.images.shape[:2])
+    return scene_targets(flat, config.scene, patch_size, config.post.seed).unflatten(0, episodes.images.shape[:2])
 
 
 def _objective(

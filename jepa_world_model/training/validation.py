@@ -19,7 +19,8 @@ from jepa_world_model.energy import latent_distance
 from jepa_world_model.model_card import Distance
 from jepa_world_model.poses import integrate_batch
 
-_MOVED_M = 0.01
+MOVED_M = 0.01
+"""An object that is further than this from where it was, m, has moved."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def validate(
 def _moved(objects: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Whether an object is elsewhere than in the first frame: ``[B, T-1]`` of centres ``[B, T, K, 3]``."""
     away = np.linalg.norm(objects[:, 1:] - objects[:, :1], axis=-1)
-    return np.asarray((away > _MOVED_M).any(axis=-1))
+    return np.asarray((away > MOVED_M).any(axis=-1))
 
 
 def _by_horizon(

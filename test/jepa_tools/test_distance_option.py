@@ -6,36 +6,21 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from recorded_bags import BagRecipe, write_bag
+from untrained_models import save_untrained
 
 from jepa_tools.bag_eval.compare import compare
 from jepa_tools.bag_eval.results import read_result
 from jepa_tools.cli import main
 from jepa_tools.ros_evaluation import write_parameters
 from jepa_tools.sim_eval import SimEvalConfig
-from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
-from jepa_world_model.checkpoint import save_world_model
-from jepa_world_model.model_card import ModelCard
-from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny world model with random weights, whose card says cosine and calls every goal reached."""
-    torch.manual_seed(0)
-    size, dim = 32, 24
-    encoder = VisionTransformer(EncoderConfig(image_size=size, embed_dim=dim, depth=1, num_heads=2, num_frames=2))
-    predictor = ActionConditionedPredictor(
-        ActionPredictorConfig(
-            image_size=size, embed_dim=dim, predictor_dim=dim, depth=1, num_heads=2, normalize_output=False
-        )
-    )
-    path = tmp_path_factory.mktemp("model") / "untrained.safetensors"
-    card = ModelCard(name="untrained", image_size=size, tokens=4, dim=dim, distance="cosine", reach_energy=1e3)
-    save_world_model(path, encoder, predictor, card, {"objective": "none"})
-    return path
+    return save_untrained(tmp_path_factory.mktemp("model"), distance="cosine", reach_energy=1e3)
 
 
 def test_sim_eval(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 import yaml
+from untrained_models import save_untrained
 
 from jepa_planner.goals import Outcome, Progress
 from jepa_planner.mpc import Action
@@ -26,10 +26,6 @@ from jepa_tools.evaluation_report import ReportConfig, TaskSection, write_report
 from jepa_tools.evaluation_table import format_table, statistics
 from jepa_tools.protocols import PROTOCOL_NAMES, PROTOCOLS
 from jepa_tools.sim_eval import SimEvalConfig, sim_eval
-from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
-from jepa_world_model.checkpoint import save_world_model
-from jepa_world_model.model_card import ModelCard
-from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEYS = {
@@ -56,18 +52,7 @@ KEYS = {
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny world model with random weights."""
-    torch.manual_seed(0)
-    size, dim = 32, 24
-    encoder = VisionTransformer(EncoderConfig(image_size=size, embed_dim=dim, depth=1, num_heads=2, num_frames=2))
-    predictor = ActionConditionedPredictor(
-        ActionPredictorConfig(
-            image_size=size, embed_dim=dim, predictor_dim=dim, depth=1, num_heads=2, normalize_output=False
-        )
-    )
-    path = tmp_path_factory.mktemp("model") / "untrained.safetensors"
-    card = ModelCard(name="untrained", image_size=size, tokens=4, dim=dim, context_frames=2)
-    save_world_model(path, encoder, predictor, card, {"objective": "none"})
-    return path
+    return save_untrained(tmp_path_factory.mktemp("model"), context_frames=2)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def scenes(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_targets_follow_the_dot_and_not_the_arm() -> None:
     images, places = scenes(400)
-    targets = scene_targets(images, CONFIG)
+    targets = scene_targets(images, CONFIG, patch_size=16)
     assert targets.shape == (400, 2), "one small colour, two axes"
     truth = torch.from_numpy(places - places.mean(0)).float()
     assert (targets - truth).norm(dim=-1).median() < 0.02
