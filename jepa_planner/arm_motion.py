@@ -29,6 +29,10 @@ _FORGETS = 0.8
 _LONGEST_PREPARATION = 0.2
 
 
+class TooSoonError(MotionError):
+    """The controller is on its way to the last command, which goes on: nothing is wrong, and the next plan may do."""
+
+
 @dataclass(frozen=True)
 class ArmMotionConfig:
     """How actions become segments.
@@ -150,6 +154,8 @@ class ArmMotion:
         try:
             others = self._followed().possible(observation.now)
             segment = self._segment_toward(state, values, observation, others)
+        except TooSoonError as error:
+            return Verdict(None, str(error), wait=True)
         except MotionError as error:
             return self.safety.refuse(str(error))
         return self.safety.check(Command(segment, closedness), observation, self._mirror(), others)
@@ -187,7 +193,9 @@ class ArmMotion:
 
     def _start(self, now: float, others: Sequence[MotionState]) -> float:
         """When the next segment may begin, s, with a controller that may also be in one of the ``others`` now."""
-        for start in () if now < self._followed().joins_until else self._starts(now):
+        if now < self._followed().joins_until:
+            raise TooSoonError(_UNSEEN)
+        for start in self._starts(now):
             if not self.safety.why_bad_join(start, now, self._mirror(), others):
                 return start
         raise MotionError(_UNSEEN)

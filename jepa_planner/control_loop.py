@@ -595,6 +595,8 @@ class ControlLoop:
 
     def _refuse(self, job: Job, observation: Observation, verdict: Verdict, now: Moment) -> None:
         job.sequence.take_back()
+        if verdict.wait:
+            return
         stale = bool(self._arm.safety.why_stale(observation))
         code = ErrorCode.STALE_DATA if stale else ErrorCode.UNSAFE
         self.machine.hold(code, verdict.reason, now.steady, verdict.abort)

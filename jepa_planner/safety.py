@@ -156,11 +156,15 @@ class ApprovedCommand:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The filter's answer: an approved command, or None and why; ``abort`` when it has refused too long."""
+    """The filter's answer: an approved command, or None and why.
+
+    abort: it has refused too long. wait: nothing is wrong; what the arm was told goes on until the next plan.
+    """
 
     command: ApprovedCommand | None
     reason: str = ""
     abort: bool = False
+    wait: bool = False
 
 
 class SafetyFilter:

@@ -539,6 +539,18 @@ def test_goal_that_an_arm_at_rest_has_not_reached_is_pursued_on() -> None:
     assert rested_short and table.outputs.codes == [ErrorCode.REACHED] and table.distance < 0.02
 
 
+def test_plan_while_the_controller_joins_the_last_command_waits_and_holds_nothing() -> None:
+    table = moving_table()
+    following = table.loop._arm._following
+    assert following is not None
+    before, following.joins_until = len(table.outputs.commands), table.now.ros + 0.3
+    table.run(0.28)
+    assert len(table.outputs.commands) == before, "no command replaces one that the controller is on its way to"
+    assert table.loop.machine.state is State.PLANNING and not table.loop.machine.reason
+    table.run(0.4)
+    assert len(table.outputs.commands) > before
+
+
 def test_second_arm_on_joint_states_holds_the_first_one() -> None:
     table = moving_table()
     real = table.loop.joint_state
