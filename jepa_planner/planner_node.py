@@ -53,8 +53,9 @@ from jepa_planner.robot_check import check_robot
 from jepa_planner.safety import ApprovedCommand
 from jepa_planner.service_cost import ServiceCostConfig, ServiceCosts
 from jepa_planner.solvers import Iteration, make_solver
+from jepa_planner.state_frame import FramedCosts, FramedMpc, StateFrame
 from jepa_planner.status_publisher import StatusPublisher
-from jepa_world_model.checkpoint_header import open_header
+from jepa_world_model.checkpoint_header import read_card
 
 TICK_SECONDS = 0.02
 WATCH_SECONDS = 0.2  # between two looks at who publishes
@@ -74,6 +75,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         """Declares the parameters and offers the action and the services, which answer in every state."""
         super().__init__("planner", PlannerParameters, **options)
         self._loop: ControlLoop | None = None
+        self._state_frame: StateFrame | None = None
         self._joints: JointHistory | None = None
         self._model = self._description = self._description_refused = ""
         # What could not be used of a joint state, and when, s: it tells about the fingers, or about velocities.
@@ -101,7 +103,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
                 "arm.finger_travel does not tell which end is open: give arm.finger_open and arm.finger_closed instead"
             )
         self._description_refused = ""
-        self._card = open_header(parameters.model).card.measured_by(parameters.solver.distance)
+        self._card = read_card(parameters.model).measured_by(parameters.solver.distance)
         self._model = self._card.model_id
         self._settings = parameters
         self._moments = Moments(self._ros_time, self._uses_sim_time)
@@ -200,6 +202,8 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def _make_mpc(self, parameters: PlannerParameters) -> Mpc[LatentStamps, int]:
         solver = make_solver(parameters.solver.solver_config(self._card))
         config = replace(parameters.mpc_config(self._card), camera_rotation=self._camera.rotation)
+        if self._state_frame is not None:
+            return FramedMpc(self._state_frame, config, solver, self._keep_iteration)
         return Mpc(config, solver, self._keep_iteration)
 
     def _calibration_config(self) -> CalibrationConfig:
@@ -254,6 +258,10 @@ class PlannerNode(ManagedNode[PlannerParameters]):
             )
         if settings.robot_type in TABLES:
             check_robot(kinematics, TABLES[settings.robot_type](arm.joints))
+        self._state_frame = None
+        if arm.state_link or arm.state_offset:
+            link = Kinematics.from_urdf(urdf, arm.base_link, arm.state_link or arm.tip_link, arm.joints)
+            self._state_frame = StateFrame.from_links(kinematics, link, arm.state_offset)
         limits = settings.limits.apply(kinematics.limits(), settings.robot_type)
         safety = settings.safety.config(arm)
         motion = ArmMotion(kinematics, limits, safety, settings.motion.config(arm))
@@ -301,7 +309,8 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         loop, started = self._loop, time.perf_counter()
         if loop is None:
             return
-        action = loop.perform(job, self._costs)
+        costs = self._costs if self._state_frame is None else FramedCosts(self._state_frame, self._costs)
+        action = loop.perform(job, costs)
         seconds = time.perf_counter() - started
         loop.conclude(job, action, self._now(), seconds)
         if isinstance(action, str):

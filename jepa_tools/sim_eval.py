@@ -32,7 +32,7 @@ from jepa_tools.evaluation import EpisodeResult, prepare_episode, run_episode
 from jepa_tools.evaluation_report import ReportConfig, TaskSection, write_report
 from jepa_tools.evaluation_table import format_overview, format_table, statistics
 from jepa_tools.protocols import PROTOCOLS, ProtocolName
-from jepa_world_model.checkpoint_header import open_header
+from jepa_world_model.checkpoint_header import read_card
 from jepa_world_model.model_card import AnyDistance
 from jepa_world_model.world_model import WorldModel
 
@@ -157,7 +157,7 @@ class Evaluator:
         self._environment = environment
         self._controllers = _planners(config) if planned else {}
         if config.baselines:
-            max_step = config.planning.with_card(open_header(config.model).card).solver.max_step
+            max_step = config.planning.with_card(read_card(config.model)).solver.max_step
             baselines: tuple[Controller, ...] = (RandomActions(max_step), HoldStill(), Expert(self._task))
             self._controllers |= dict(zip(BASELINES, baselines, strict=True))
 
@@ -190,7 +190,7 @@ def sim_eval(config: SimEvalConfig) -> int:
         results, model = evaluate_nodes(config)
         sections = [_section(config.task, results)]
     else:
-        model = open_header(config.model).card.model_id
+        model = read_card(config.model).model_id
         sections = [_section(task, results) for task, results in _evaluate(config).items()]
     subtitle = f"protocol {config.protocol_label}; {config.episodes} episodes a task, seed {config.seed}, {model}"
     if config.distance:

@@ -1,6 +1,7 @@
 """World models on disk: one safetensors file with configuration, card and provenance as JSON in its header.
 
-Tensors are named ``encoder.*`` and ``predictor.*`` (either may be absent), and ``latent_mean`` and ``latent_std``
+Tensors are named ``encoder.*``, ``predictor.*`` and, from pretraining, ``masked_predictor.*`` (each may be absent), and
+``latent_mean`` and ``latent_std``
 ``[tokens, dim]`` where latents are standardised. An ``index.json`` beside the files holds their SHA-256.
 """
 
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from jepa_common.whole_files import write_whole
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint_errors import CheckpointError
-from jepa_world_model.checkpoint_header import FORMAT, VERSION_DIGITS, from_values, open_header
+from jepa_world_model.checkpoint_header import FORMAT, VERSION_DIGITS, CheckpointHeader, from_values, open_header
 from jepa_world_model.encoders import Encoder, EncoderDescription, encoder_kind
+from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.safetensors_file import TensorSlot, write_tensors
 from jepa_world_model.safetensors_header import digests
@@ -32,6 +34,7 @@ PARTS = ("encoder", "predictor")
 _STATISTICS = ("latent_mean", "latent_std")
 _METRIC = "energy_metric"
 
+Config = TypeVar("Config", ActionPredictorConfig, MaskedPredictorConfig)
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -44,6 +47,7 @@ class WorldModelFile:
     encoder_config: EncoderDescription | None
     predictor_config: ActionPredictorConfig | None
     provenance: dict[str, Any]
+    masked_predictor_config: MaskedPredictorConfig | None = None
 
 
 def save_world_model(
@@ -91,6 +95,7 @@ def write_world_model(
     predictor_config: ActionPredictorConfig | None,
     card: ModelCard,
     provenance: Mapping[str, Any],
+    masked_predictor_config: MaskedPredictorConfig | None = None,
 ) -> ModelCard:
     """:func:`save_world_model` for tensors that are produced one after another."""
     if encoder_config is None and predictor_config is None:
@@ -100,6 +105,7 @@ def write_world_model(
         "card": json.dumps(asdict(replace(card, version=""))),
         "encoder": json.dumps(encoder_config and _encoder_values(encoder_config)),
         "predictor": json.dumps(predictor_config and asdict(predictor_config)),
+        "masked_predictor": json.dumps(masked_predictor_config and asdict(masked_predictor_config)),
         "provenance": json.dumps(dict(provenance), default=str),
     }
     path = Path(path)
@@ -164,14 +170,19 @@ def open_world_model(path_or_name: str | Path) -> WorldModelFile:
         CheckpointError: not found, truncated, not ours, or changed since it was written.
     """
     header = open_header(path_or_name)
-    predictor = json.loads(header.texts["predictor"])
     return WorldModelFile(
         header.path,
         header.card,
         _encoder_description(header.texts["encoder"], header.path),
-        None if predictor is None else from_values(ActionPredictorConfig, predictor, header.path),
+        _configuration(ActionPredictorConfig, header, "predictor"),
         json.loads(header.texts["provenance"]),
+        _configuration(MaskedPredictorConfig, header, "masked_predictor"),
     )
+
+
+def _configuration(kind: type[Config], header: CheckpointHeader, part: str) -> Config | None:
+    values = json.loads(header.texts.get(part, "null"))
+    return None if values is None else from_values(kind, values, header.path)
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -217,6 +228,15 @@ def load_predictor_of(
     with torch.device("meta"):
         predictor = ActionConditionedPredictor(file.predictor_config)
     return _filled(predictor, file, "predictor", device, dtype)
+
+
+def load_masked_predictor_of(file: WorldModelFile, device: torch.device, dtype: torch.dtype) -> MaskedPredictor | None:
+    """The masked predictor of an opened checkpoint, frozen; None when it holds none."""
+    if file.masked_predictor_config is None:
+        return None
+    with torch.device("meta"):
+        predictor = MaskedPredictor(file.masked_predictor_config)
+    return _filled(predictor, file, "masked_predictor", device, dtype)
 
 
 def _filled(module: Network, file: WorldModelFile, part: str, device: torch.device, dtype: torch.dtype) -> Network:

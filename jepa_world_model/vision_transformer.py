@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,16 @@ from torch import Tensor, nn
 from jepa_world_model.encoders import Encoder
 from jepa_world_model.layers import NORM_EPS, Block, BlockShape, initialize, rescale_residuals
 from jepa_world_model.preprocess import Preprocess
-from jepa_world_model.rope import RotaryLayout, RotaryTable, cached_grid_table
+from jepa_world_model.rope import (
+    Generation,
+    RotaryLayout,
+    RotaryTable,
+    cached_grid_table,
+    rotary_layout,
+    rotary_scale,
+)
 
-Generation = Literal["2.0", "2.1"]
+__all__ = ["EncoderConfig", "Generation", "PatchEmbedding", "VisionTransformer"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class EncoderConfig:
     @property
     def rotary_layout(self) -> RotaryLayout:
         """How angles are laid out over features; see :mod:`jepa_world_model.rope`."""
-        return "tiled" if self.generation == "2.0" else "interleaved"
+        return rotary_layout(self.generation)
 
     @property
     def normed_layers(self) -> tuple[int, ...]:
@@ -205,10 +212,7 @@ class VisionTransformer(Encoder):
         return frames // tubelet, height // config.patch_size, width // config.patch_size
 
     def _rotary(self, grid: tuple[int, int, int], clip: Tensor) -> RotaryTable:
-        scale = (1.0, 1.0)
-        if self.config.generation == "2.1":
-            span = self.config.rotary_grid - 1
-            scale = (span / max(1, grid[1] - 1), span / max(1, grid[2] - 1))
+        scale = rotary_scale(self.config.generation, self.config.rotary_grid, grid)
         dtype = self.patch_embed.proj.weight.dtype
         head_dim = self.config.block_shape.head_dim
         return cached_grid_table(grid, head_dim, self.config.rotary_layout, scale, clip.device, dtype)

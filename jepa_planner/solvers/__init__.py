@@ -10,9 +10,11 @@ from jepa_planner.solvers.base import (
     Solver,
     SolverError,
 )
-from jepa_planner.solvers.factory import SOLVER_NAMES, SolverConfig, make_solver, published_solver_config
+from jepa_planner.solvers.factory import SOLVER_NAMES, SolverConfig, make_solver
+from jepa_planner.solvers.presets import PRESETS, PlannerPreset
 
 __all__ = [
+    "PRESETS",
     "SOLVER_NAMES",
     "ActionBounds",
     "Cost",
@@ -20,9 +22,9 @@ __all__ = [
     "Iteration",
     "IterationCallback",
     "Plan",
+    "PlannerPreset",
     "Solver",
     "SolverConfig",
     "SolverError",
     "make_solver",
-    "published_solver_config",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_planner.solvers.base import Array
+from jepa_world_model.model_card import Distance
 from jepa_world_model.world_model import WorldModel
 
 _GOAL_SEED = 10_000
@@ -28,15 +29,16 @@ class PlanningProblem:
 
 @dataclass(frozen=True, eq=False)
 class OurCost:
-    """Energies of candidates by :meth:`WorldModel.energy`."""
+    """Energies of candidates by :meth:`WorldModel.energy`; "l1" is the published distance."""
 
     model: WorldModel
     problem: PlanningProblem
+    distance: Distance = "l1"
 
     def __call__(self, actions: Array) -> Array:
         """Energies ``[samples]`` of ``actions`` ``[samples, horizon, 7]``."""
         problem = self.problem
-        energies = self.model.energy(problem.context, problem.states, actions, problem.goal, "l1")
+        energies = self.model.energy(problem.context, problem.states, actions, problem.goal, self.distance)
         return energies.cpu().numpy()
 
 

@@ -53,10 +53,10 @@ def model_loads(model: str) -> Iterator[Finding]:
         yield unknown("model", "OpenCV is not installed", "pip install opencv-python-headless")
         return
     from jepa_world_model.checkpoint_errors import CheckpointError
-    from jepa_world_model.checkpoint_header import open_header
+    from jepa_world_model.checkpoint_header import read_card
 
     try:
-        card = open_header(model).card
+        card = read_card(model)
     except (CheckpointError, OSError, ValueError) as error:
         yield problem("model", str(error), "name another with --model, or restore the file")
         return

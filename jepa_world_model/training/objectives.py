@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -181,12 +181,13 @@ class VJepaObjective(_WholeModel[VJepaModel]):
             grid,
             _warmed_up(config, step),
             self._clips.seed * _SEED_STRIDE + step * len(masks),
+            weighted=config.cooldown_weighted or step < self._cooldown_from,
         )
 
     def losses(self, module: nn.Module, batch: VJepaBatch, device: torch.device) -> dict[str, Tensor]:
         """The masked error and the terms that are on."""
         masks = tuple(mask.to(device) for mask in batch.masks)
-        moved = VJepaBatch(batch.clips.to(device), masks, batch.grid, batch.context_weight, batch.seed)
+        moved = replace(batch, clips=batch.clips.to(device), masks=masks)
         losses: dict[str, Tensor] = module(moved)
         return losses
 
@@ -214,8 +215,9 @@ def normalized_frames(clips: Clips) -> Tensor:
 
 
 def _warmed_up(config: VJepaConfig, step: int) -> float:
-    grown = 1.0 if not config.context_warmup_steps else min(1.0, (step + 1) / config.context_warmup_steps)
-    return config.context_weight * grown
+    done = step + 1 - config.context_start_step
+    grown = min(1.0, done / config.context_warmup_steps) if config.context_warmup_steps else float(done > 0)
+    return config.context_weight * max(0.0, grown)
 
 
 @dataclass(frozen=True)

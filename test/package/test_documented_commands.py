@@ -18,6 +18,7 @@ from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, Reliabilit
 
 from jepa_common.qos_profiles import latched_qos
 from jepa_tools.cli import COMMANDS, configuration_type
+from jepa_tools.config_file import with_config_file
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("models/**/*.md")])
@@ -54,7 +55,7 @@ def misunderstood(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         return ""
     command = next(command for command in COMMANDS if command.name == name)
     try:
-        tyro.cli(configuration_type(command.load()), args=options)
+        tyro.cli(configuration_type(command.load()), args=with_config_file(options))
     except SystemExit:
         return f"{shlex.join(words)}: {capsys.readouterr().err}"
     return ""
