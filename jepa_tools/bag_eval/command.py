@@ -22,6 +22,7 @@ from jepa_tools.bag_eval.results import FORMAT, BagResult, EvaluationResult, to_
 from jepa_tools.bag_eval.tables import format_bags
 from jepa_tools.bags import BagError, find_bags, load_settings
 from jepa_tools.bags.bag_file import bag_hash
+from jepa_world_model.checkpoint import DECODER, PARTS
 from jepa_world_model.world_model import WorldModel
 
 REPORT_FILE = "report.html"
@@ -34,7 +35,8 @@ def bag_eval(config: BagEvalConfig) -> int:
         return 0
     paths = find_bags(config.bags)
     torch.set_num_threads(config.threads)
-    model = WorldModel.load(config.model, config.device, config.dtype).measured_by(config.distance)
+    model = WorldModel.load(config.model, config.device, config.dtype, (*PARTS, DECODER))
+    model = model.measured_by(config.distance)
     store = PartStore(_parts_folder(config))
     evaluated = evaluate_bags(paths, model, config, store)
     result = summarize(evaluated, model.card.model_id, config.evaluation.seed, model.card.distance)
