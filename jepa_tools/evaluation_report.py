@@ -12,7 +12,7 @@ from jepa_tools.evaluation import EpisodeResult
 from jepa_tools.evaluation_table import overview, success_cell
 from jepa_tools.reports import page
 from jepa_tools.reports.landscape import landscape_figure
-from jepa_tools.reports.picture_grid import PictureGrid, grids_html
+from jepa_tools.reports.picture_grid import PictureGrid
 
 _GRIDS = 2
 _LANDSCAPES = 2
@@ -153,7 +153,7 @@ def _imagined(results: Sequence[EpisodeResult]) -> Iterator[str]:
             " latents by a decoder that no planner uses.</p>"
         )
         for heading, grids in (("Predicted best", _ranked(best)), ("Predicted worst", _ranked(worst, reverse=True))):
-            yield f"<h4>{heading}</h4>{grids_html(grids)}" if grids else ""
+            yield f"<h4>{heading}</h4>{page.grids(grids)}" if grids else ""
     landscapes = [result.predicted.landscape for result in results if result.predicted.landscape is not None]
     if landscapes:
         yield "<h3>Energy landscapes</h3>"

@@ -6,6 +6,8 @@ of a predicted latent shows what the predictor expects, as far as the latent tel
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from jepa_world_model.layers import NORM_EPS, Block, BlockShape
 from jepa_world_model.picture_decoder_config import PictureDecoderConfig
 from jepa_world_model.rope import cached_grid_table
 
-__all__ = ["PictureDecoder", "PictureDecoderConfig", "to_pixels"]
+__all__ = ["PictureDecoder", "PictureDecoderConfig", "to_pixels", "weights_digest"]
 
 _FIRST_ENLARGEMENT = 4
 
@@ -69,3 +71,11 @@ class PictureDecoder(nn.Module):
 def to_pixels(pictures: Tensor) -> Tensor:
     """Uint8 ``[N, S, S, 3]`` of pictures ``[N, 3, S, S]``, RGB 0 to 1; what lies beyond is cut."""
     return (pictures.float().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def weights_digest(decoder: PictureDecoder) -> str:
+    """SHA-256 of a decoder's weights: what it draws changes with them, and a model's version does not."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(decoder.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()

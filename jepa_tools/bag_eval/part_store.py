@@ -18,17 +18,17 @@ from jepa_tools.reports.picture_grid import PictureGrid, PictureRow
 
 
 class PartStore:
-    """A folder with one file per evaluated bag, named by the hash of its inputs; without a folder it keeps nothing."""
+    """A folder with one file per evaluated bag, named by all that it depends on; without a folder it keeps nothing."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    def load(self, inputs_hash: str) -> EvaluatedBag | None:
-        """What was measured with these inputs, if it was kept."""
-        if self._folder is None or not self._path(inputs_hash).exists():
+    def load(self, name: str) -> EvaluatedBag | None:
+        """What was kept under this name."""
+        if self._folder is None or not self._path(name).exists():
             return None
         try:
-            data = json.loads(self._path(inputs_hash).read_text(encoding="utf-8"))
+            data = json.loads(self._path(name).read_text(encoding="utf-8"))
             strips = tuple(tuple(map(_picture, strip)) for strip in data["strips"])
             worst = tuple(map(_picture, data["worst"]))
             return EvaluatedBag(
@@ -43,8 +43,8 @@ class PartStore:
         except (json.JSONDecodeError, KeyError, TypeError):
             return None  # of another version; measured again
 
-    def save(self, evaluated: EvaluatedBag) -> None:
-        """Keeps a bag's evaluation."""
+    def save(self, name: str, evaluated: EvaluatedBag) -> None:
+        """Keeps a bag's evaluation under this name."""
         if self._folder is None:
             return
         data = {
@@ -56,17 +56,17 @@ class PartStore:
             "worst_predictions": [_grid_record(grid) for grid in evaluated.worst_predictions],
             "landscapes": [asdict(landscape) for landscape in evaluated.landscapes],
         }
-        write_whole(self._path(evaluated.result.inputs_hash), json.dumps(data))
+        write_whole(self._path(name), json.dumps(data))
 
     def clear(self) -> None:
         """Removes everything, as a finished evaluation does."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _path(self, inputs_hash: str) -> Path:
+    def _path(self, name: str) -> Path:
         if self._folder is None:
             raise ValueError("expected a folder to keep parts in")
-        return self._folder / f"{inputs_hash}.json"
+        return self._folder / f"{name}.json"
 
 
 def _record(picture: CaptionedPicture) -> dict[str, str]:

@@ -12,7 +12,7 @@ from jepa_tools.bag_eval.tables import columns, format_number, shown_measures, v
 from jepa_tools.bag_eval.verdict import verdict
 from jepa_tools.reports import page
 from jepa_tools.reports.landscape import Landscape, landscape_figure
-from jepa_tools.reports.picture_grid import PictureGrid, grids_html
+from jepa_tools.reports.picture_grid import PictureGrid
 
 EPISODES_SHOWN = 12
 """Of a bag with more episodes the first ones are shown; the JSON file has all."""
@@ -87,7 +87,7 @@ def _predicted_pictures(item: EvaluatedBag) -> Iterator[str]:
 
 def _grids(heading: str, grids: Sequence[PictureGrid]) -> Iterator[str]:
     if grids:
-        yield f"<h4>{heading}</h4>{grids_html(grids)}"
+        yield f"<h4>{heading}</h4>{page.grids(grids)}"
 
 
 def _measurements(bag: BagResult) -> Iterator[str]:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jepa_tools.reports.page import image, text
 from jepa_world_model.picture_strip import jpeg
 from jepa_world_model.world_model import WorldModel
 
@@ -99,23 +98,3 @@ def _square(picture: Picture) -> Picture:
     method = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
     square = np.ascontiguousarray(picture[top : top + side, left : left + side])
     return np.asarray(cv2.resize(square, (SIDE, SIDE), interpolation=method), dtype=np.uint8)
-
-
-def grids_html(grids: Iterable[PictureGrid]) -> str:
-    """Grids beside each other where there is room."""
-    return f'<div class="grids">{"".join(map(_grid_html, grids))}</div>'
-
-
-def _grid_html(grid: PictureGrid) -> str:
-    heads = "".join(f"<th>{text(head)}</th>" for head in ("", *grid.heads))
-    rows = "".join(
-        f"<tr><th>{text(row.label)}</th>"
-        + "".join(
-            f"<td>{image(data, f'{row.label}, {head}')}</td>"
-            for head, data in zip(grid.heads, row.pictures, strict=True)
-        )
-        + "</tr>"
-        for row in grid.rows
-    )
-    caption = f"<figcaption>{text(grid.title)}</figcaption>"
-    return f'<figure class="grid">{caption}<table><tr>{heads}</tr>{rows}</table></figure>'

@@ -306,13 +306,18 @@ def test_parts_are_kept_for_the_same_recording_card_and_options_alone(model, bag
     assert again.result == replace(first.result, bag="copied")
     command.evaluate_bags([bag], replace(model, card=replace(model.card, distance="l2")), config(bag), store)
     assert len(evaluated) == 2, "the same weights with another distance"
+    torch.manual_seed(1)
+    other = replace(model, decoder=PictureDecoder(model.decoder.config).eval())
+    (redrawn,) = command.evaluate_bags([bag], other, config(bag), store)
+    assert redrawn.result == first.result and redrawn.best_predictions != first.best_predictions
+    assert len(evaluated) == 3, "another decoder: other pictures, the same numbers"
     shutil.rmtree(copied)
     write_bag(copied, BagRecipe(encoding="bgr8"))
     command.evaluate_bags([copied], model, config(copied), store)
-    assert evaluated == [bag, bag, copied], "a recording that changed in place"
+    assert evaluated == [bag, bag, bag, copied], "a recording that changed in place"
     monkeypatch.setattr("jepa_tools.bag_eval.evaluate.READER_VERSION", READER_VERSION + 1)
     command.evaluate_bags([bag], model, config(bag), store)
-    assert evaluated == [bag, bag, copied, bag], "read by other code"
+    assert evaluated == [bag, bag, bag, copied, bag], "read by other code"
 
 
 def test_two_evaluations_are_compared_line_by_line(model, bag):
