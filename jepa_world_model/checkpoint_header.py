@@ -16,6 +16,8 @@ from jepa_world_model.safetensors_header import digests, read_metadata
 
 FORMAT = "jepa_ros world model 1"
 VERSION_DIGITS = 12
+DECODER_PREFIX = "decoder."
+"""How the names of a picture decoder's tensors begin; they stand last and do not count in the version."""
 
 Config = TypeVar("Config")
 
@@ -27,7 +29,8 @@ class CheckpointHeader:
     Attributes:
         path: of the file.
         card: the model's, with its version.
-        texts: JSON by part: "encoder", "predictor", "masked_predictor" and "provenance".
+        texts: JSON by part: "encoder", "predictor", "masked_predictor" and "provenance"; with a picture decoder also
+            "decoder" and "decoder_provenance".
     """
 
     path: Path
@@ -55,19 +58,24 @@ def open_header(path_or_name: str | Path) -> CheckpointHeader:
     return CheckpointHeader(path, replace(from_values(ModelCard, values, path), version=version), header)
 
 
-def read_card(path_or_name: str | Path) -> ModelCard:
-    """The card of a checkpoint of this package, by path or name, or of a released file, for which torch is needed.
+def read_header(path_or_name: str | Path) -> CheckpointHeader:
+    """The header of a checkpoint of this package, by path or name, or the card of a released file, which needs torch.
 
     Raises:
         CheckpointError: the file is missing, damaged, changed or of another kind.
     """
     path = Path(path_or_name)
     if not is_official(path):
-        return open_header(path_or_name).card
+        return open_header(path_or_name)
     from jepa_world_model.official_checkpoints import open_official
 
     official = open_official(path)
-    return official.card(path.stem, official.version())
+    return CheckpointHeader(path, official.card(path.stem, official.version()), {})
+
+
+def read_card(path_or_name: str | Path) -> ModelCard:
+    """The card in :func:`read_header`."""
+    return read_header(path_or_name).card
 
 
 def is_official(path: Path) -> bool:
@@ -113,7 +121,7 @@ def find_checkpoint(path_or_name: str | Path) -> Path:
 
 
 def _verified_version(path: Path) -> str:
-    file_digest, weights_digest = digests(path)
+    file_digest, weights_digest = digests(path, DECODER_PREFIX)
     index_path = path.parent / "index.json"
     entry = json.loads(index_path.read_text()).get(path.name) if index_path.exists() else None
     if entry is not None and entry["sha256"] != file_digest:
