@@ -20,10 +20,10 @@ import numpy as np
 import tyro
 from jepa_ros.msg import PlannerStatus
 
-from jepa_tools.process_runner import terminate_as_interrupt
-from jepa_tools.pursuit import pursue
-from jepa_tools.running_table import NodesConfig, running_table
-from jepa_tools.table_operator import TableOperator
+from jepa_tools.bring_up.process_runner import terminate_as_interrupt
+from jepa_tools.operation.pursuit import pursue
+from jepa_tools.operation.running_nodes import NodesConfig, running_table
+from jepa_tools.operation.table_operator import TableOperator
 
 MEDIAN_M, WORST_M = 0.002, 0.005
 SETTLED_SECONDS = 1.5  # simulated: an arm that would still move does so within this

@@ -23,7 +23,7 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction
 from launch.utilities import perform_substitutions
 
-from jepa_tools.node_table import DEPLOYMENTS
+from jepa_tools.bring_up.deployments import DEPLOYMENTS
 
 FOLDER = Path(__file__).resolve().parents[2] / "launch"
 NAMES = sorted(DEPLOYMENTS)

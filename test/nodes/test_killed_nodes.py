@@ -11,9 +11,9 @@ import yaml
 from jepa_ros.msg import PlannerStatus
 
 from jepa_common.resources import find_resource
-from jepa_tools.node_table import DEPLOYMENTS
-from jepa_tools.pursuit import pursue
-from jepa_tools.running_table import NodesConfig, RunningTable, running_table
+from jepa_tools.bring_up.deployments import DEPLOYMENTS
+from jepa_tools.operation.pursuit import pursue
+from jepa_tools.operation.running_nodes import NodesConfig, RunningTable, running_table
 
 MAX_STEPS = 8
 # Two cores, shared with everything else that runs.
