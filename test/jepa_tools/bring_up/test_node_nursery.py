@@ -14,6 +14,7 @@ import pytest
 
 from jepa_tools.bring_up.node_nursery import ADDRESS_VARIABLE, new_address
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 # Stands for a library that takes long to load and a node that uses it.
 SLOW_LIBRARY = "import os\nLOADED_BY = os.getpid()\n"
 NODE = """
