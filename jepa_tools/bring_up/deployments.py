@@ -1,4 +1,4 @@
-"""The nodes of each deployment, described once: the launch files and the process runner both read this table."""
+"""The nodes of each deployment, described once: the launch files and the process runner both read it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, cast
 
 from jepa_common.resources import find_resource
 from jepa_tools.bring_up import other_programs
-from jepa_tools.bring_up.node_nursery import ADDRESS_VARIABLE, new_address
+from jepa_tools.bring_up.fork_server import ADDRESS_VARIABLE, new_address
 from jepa_tools.bring_up.options import BringUp, OptionInfo, option_infos
 from jepa_tools.bring_up.other_programs import ARM_CONTROLLER, GRIPPER_CONTROLLER, PACKAGE, OtherProgram
 from jepa_tools.bring_up.process_runner import ProcessSpec
 
 __all__ = ["DEPLOYMENTS", "PACKAGE", "RESPAWN_DELAY", "BringUp", "Deployment", "NodeEntry", "process_specs"]
 
-NURSERY, NURSERY_NODE = "jepa_tools.bring_up.node_nursery", "jepa_tools.bring_up.nursery_node"
+FORK_SERVER, FORKED_NODE = "jepa_tools.bring_up.fork_server", "jepa_tools.bring_up.forked_node"
 RESPAWN_DELAY = 0.2
 """Seconds from a node's end to its next start."""
 
@@ -193,7 +193,7 @@ DEPLOYMENTS = {
 def process_specs(
     deployment: Deployment, bring_up: BringUp, environment: Mapping[str, str] = os.environ
 ) -> list[ProcessSpec]:
-    """The deployment's nodes as processes of this Python interpreter, and before them the nursery if they have one.
+    """The deployment's nodes as processes of this Python interpreter, and before them the fork server if they have one.
 
     Args:
         deployment: which nodes.
@@ -212,12 +212,12 @@ def process_specs(
             respawn_delay=RESPAWN_DELAY,
         )
 
-    nursery = [spec("nursery", NURSERY, address, *deployment.modules)] if bring_up.preload else []
+    fork_server = [spec("fork_server", FORK_SERVER, address, *deployment.modules)] if bring_up.preload else []
     nodes = [
-        spec(node.name, NURSERY_NODE, node.module, *ros_arguments(node, deployment, bring_up))
+        spec(node.name, FORKED_NODE, node.module, *ros_arguments(node, deployment, bring_up))
         for node in deployment.nodes
     ]
-    return [*nursery, *nodes]
+    return [*fork_server, *nodes]
 
 
 def ros_arguments(node: NodeEntry, deployment: Deployment, bring_up: BringUp) -> tuple[str, ...]:

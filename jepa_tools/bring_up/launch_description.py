@@ -1,4 +1,4 @@
-"""The node table as a launch description; `launch/*.launch.py` are one call each. Needs `launch_ros`."""
+"""A deployment as a launch description; `launch/*.launch.py` are one call each. Needs `launch_ros`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
 from jepa_tools.bring_up.deployments import DEPLOYMENTS, PACKAGE, RESPAWN_DELAY, Deployment, NodeEntry
-from jepa_tools.bring_up.node_nursery import ADDRESS_VARIABLE, new_address
+from jepa_tools.bring_up.fork_server import ADDRESS_VARIABLE, new_address
 from jepa_tools.bring_up.options import BringUp
 from jepa_tools.bring_up.other_programs import OtherLaunch, OtherNode, OtherProgram, ShareFile, XacroText
 
@@ -51,15 +51,15 @@ def _make_all(context: LaunchContext, deployment: Deployment) -> list[LaunchDesc
     bring_up = deployment.bring_up(texts)
     others = [_make_other(program, bring_up) for program in deployment.others(bring_up)]
     address = new_address(deployment.name) if bring_up.preload and deployment.nodes else ""
-    nursery = [_make_nursery(deployment, bring_up, address)] if address else []
-    return [*others, *nursery, *(_make_node(node, deployment, bring_up, address) for node in deployment.nodes)]
+    fork_server = [_make_fork_server(deployment, bring_up, address)] if address else []
+    return [*others, *fork_server, *(_make_node(node, deployment, bring_up, address) for node in deployment.nodes)]
 
 
-def _make_nursery(deployment: Deployment, bring_up: BringUp, address: str) -> ExecuteProcess:
-    command = ExecutableInPackage(package=PACKAGE, executable="node_nursery")
+def _make_fork_server(deployment: Deployment, bring_up: BringUp, address: str) -> ExecuteProcess:
+    command = ExecutableInPackage(package=PACKAGE, executable="fork_server")
     return ExecuteProcess(
         cmd=[command, address, *deployment.modules],
-        name="nursery",
+        name="fork_server",
         output="screen",
         respawn=bring_up.use_respawn,
         respawn_delay=RESPAWN_DELAY,
@@ -67,11 +67,11 @@ def _make_nursery(deployment: Deployment, bring_up: BringUp, address: str) -> Ex
 
 
 def _make_node(node: NodeEntry, deployment: Deployment, bring_up: BringUp, address: str) -> Node:
-    """A node from the nursery at `address`, or from its own executable if that is empty."""
+    """A node from the fork server at `address`, or from its own executable if that is empty."""
     action = LifecycleNode if node.lifecycle else Node
     return action(
         package=PACKAGE,
-        executable="nursery_node" if address else node.name,
+        executable="forked_node" if address else node.name,
         arguments=[node.module] if address else [],
         additional_env={ADDRESS_VARIABLE: address},
         name=node.name,

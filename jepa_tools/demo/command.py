@@ -20,7 +20,7 @@ from jepa_sim.tasks import TaskConfig, TaskEpisode, make_task
 from jepa_tools.bring_up.process_runner import terminate_as_interrupt
 from jepa_tools.demo.report import DemoOutcome, write_pictures
 from jepa_tools.demo.trace import read_demo_trace
-from jepa_tools.operation.running_nodes import NodesConfig, RunningTable, running_table
+from jepa_tools.operation.running_nodes import NodesConfig, RunningNodes, running_nodes
 from jepa_tools.operation.task_run import TaskRun, check_runs_through_nodes, run_task
 from jepa_tools.recording.recorder import TopicRecorder
 
@@ -79,16 +79,16 @@ def _run(config: DemoConfig, episode: TaskEpisode) -> tuple[TaskRun, float]:
     """Starts everything, records and runs; returns the run and the encoder's time per frame, ms."""
     metadata = {"task": config.task, "seed": str(config.seed)}
     with (
-        running_table(config.nodes, config.out / LOG) as table,
+        running_nodes(config.nodes, config.out / LOG) as nodes,
         TopicRecorder(config.out / BAG, metadata=metadata, use_sim_time=True) as recorder,
     ):
         recorder.wait_for(RECORDED_FIRST, config.nodes.start_seconds)
-        run = _perform(config, episode, table)
+        run = _perform(config, episode, nodes)
         recorder.set_metadata("model", run.pursuit.model)
-        return run, table.operator.diagnostic("encoder", "latency_ms")
+        return run, nodes.operator.diagnostic("encoder", "latency_ms")
 
 
-def _perform(config: DemoConfig, episode: TaskEpisode, table: RunningTable) -> TaskRun:
+def _perform(config: DemoConfig, episode: TaskEpisode, nodes: RunningNodes) -> TaskRun:
     with tqdm(desc="moving", bar_format="{desc}: {n} steps in {elapsed} {postfix}") as progress:
 
         def show(status: PlannerStatus) -> None:
@@ -96,7 +96,7 @@ def _perform(config: DemoConfig, episode: TaskEpisode, table: RunningTable) -> T
             goal = episode.goals[min(status.sub_goal, len(episode.goals) - 1)].name
             progress.set_postfix_str(f"toward '{goal}', energy {status.energy:.3f} {status.reason}")
 
-        return run_task(table.operator, episode, TaskConfig(), config.timeout, show)
+        return run_task(nodes.operator, episode, TaskConfig(), config.timeout, show)
 
 
 def _episode(config: DemoConfig) -> TaskEpisode:

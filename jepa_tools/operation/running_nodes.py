@@ -1,4 +1,4 @@
-"""The simulated table with all its nodes running as processes, and an operator at it."""
+"""The simulated table's nodes running as processes, and an operator at the table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jepa_tools.bring_up.deployments import DEPLOYMENTS, process_specs
 from jepa_tools.bring_up.process_runner import ProcessRunner
 from jepa_tools.bring_up.ros_domain import isolated_ros_domain
 from jepa_tools.operation.ros_client import RosClient
-from jepa_tools.operation.staged_operator import StagedTable
+from jepa_tools.operation.staged_operator import StagedOperator
 from jepa_tools.operation.table_operator import TableOperator
 
 _NOTEWORTHY = ("[WARN]", "[ERROR]", "[FATAL]", "Traceback")
@@ -55,7 +55,7 @@ class NodesConfig:
 
 
 @dataclass(frozen=True)
-class RunningTable:
+class RunningNodes:
     """What runs: processes (none if others started them), the ROS client beside them, and the operator."""
 
     runner: ProcessRunner | None
@@ -91,8 +91,8 @@ class NodeLog:
 
 
 @contextmanager
-def running_table(config: NodesConfig, log: Path) -> Iterator[RunningTable]:
-    """A table whose nodes are active when the block begins, in a ROS domain of their own unless they ran before.
+def running_nodes(config: NodesConfig, log: Path) -> Iterator[RunningNodes]:
+    """Nodes that are active when the block begins, in a ROS domain of their own unless they ran before.
 
     Args:
         config: how.
@@ -103,8 +103,8 @@ def running_table(config: NodesConfig, log: Path) -> Iterator[RunningTable]:
         RosTimeoutError: one was not active in time.
     """
     if config.attach:
-        with _attached_table(config) as table:
-            yield table
+        with _attached_nodes(config) as nodes:
+            yield nodes
         return
     deployment = DEPLOYMENTS["sim"]
     bring_up = replace(deployment.defaults(), model=config.model, device=config.device, params_file=config.params_file)
@@ -120,23 +120,23 @@ def running_table(config: NodesConfig, log: Path) -> Iterator[RunningTable]:
         operator = _operator(client, config)
         _wait_until_ready(client, operator, deployment.lifecycle_names, config.start_seconds)
         client.check = runner.check
-        yield RunningTable(runner, client, operator)
+        yield RunningNodes(runner, client, operator)
 
 
 @contextmanager
-def _attached_table(config: NodesConfig) -> Iterator[RunningTable]:
-    """A table that others have started."""
+def _attached_nodes(config: NodesConfig) -> Iterator[RunningNodes]:
+    """Nodes that others have started."""
     with RosClient("operator") as client:
         operator = _operator(client, config)
         _wait_until_ready(client, operator, DEPLOYMENTS["jepa"].lifecycle_names, config.start_seconds)
-        yield RunningTable(None, client, operator)
+        yield RunningNodes(None, client, operator)
 
 
 def _operator(client: RosClient, config: NodesConfig) -> TableOperator:
     if config.simulator == "own":
         return TableOperator(client)
     backend = connect(config.simulator, client.call, config.service_prefix)
-    return StagedTable(client, backend, config.arm_topic, config.gripper_topic)
+    return StagedOperator(client, backend, config.arm_topic, config.gripper_topic)
 
 
 def _wait_until_ready(client: RosClient, operator: TableOperator, names: tuple[str, ...], seconds: float) -> None:

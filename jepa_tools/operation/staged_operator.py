@@ -23,7 +23,7 @@ ARRIVED = 0.02
 """Joints nearer than this to where they should be have arrived, rad."""
 
 
-class StagedTable(TableOperator):
+class StagedOperator(TableOperator):
     """An operator whose resets move the arm by trajectory and the objects by service. Threads: as the client's.
 
     No simulator's service moves joints; so a reset takes as long as the arm's way there.

@@ -15,7 +15,7 @@ from jepa_sim.environment import EnvironmentConfig, TableEnvironment
 from jepa_sim.tasks import TaskEpisode, make_task
 from jepa_tools.bring_up.deployments import DEPLOYMENTS
 from jepa_tools.bring_up.process_runner import terminate_as_interrupt
-from jepa_tools.operation.running_nodes import NodesConfig, RunningTable, running_table
+from jepa_tools.operation.running_nodes import NodesConfig, RunningNodes, running_nodes
 from jepa_tools.operation.task_run import TaskRun, check_runs_through_nodes, run_task
 from jepa_tools.sim_eval.command import Evaluator, Results, SimEvalConfig
 from jepa_tools.sim_eval.controllers import planner_rates
@@ -34,11 +34,11 @@ def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
     check_runs_through_nodes(config.task)
     setting, planned = config.task_config(config.task), config.planning.plans_gripper
     task, results, model = make_task(config.task, setting), [], ""
-    with _running_table(config) as table, TableEnvironment(EnvironmentConfig(motion=planner_rates())) as environment:
+    with _own_nodes(config) as nodes, TableEnvironment(EnvironmentConfig(motion=planner_rates())) as environment:
         baselines = Evaluator(config, config.task, environment, planned=False)
         for index in tqdm(range(config.episodes), desc=f"{config.task} through the nodes"):
             episode = prepare_episode(task, environment, config.seed, index)
-            run = run_task(table.operator, episode, setting, config.timeout, planned_gripper=planned)
+            run = run_task(nodes.operator, episode, setting, config.timeout, planned_gripper=planned)
             model = run.pursuit.model or model
             if not run.succeeded:
                 tqdm.write(f"episode {index}: {run.failure}; the planner {run.pursuit.outcome}: {run.pursuit.reason}")
@@ -47,15 +47,15 @@ def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
 
 
 @contextmanager
-def _running_table(config: SimEvalConfig) -> Iterator[RunningTable]:
+def _own_nodes(config: SimEvalConfig) -> Iterator[RunningNodes]:
     """The nodes; what they print goes to a file that is gone afterwards, warnings to the terminal."""
     with terminate_as_interrupt(), tempfile.TemporaryDirectory() as folder:
         parameters = write_parameters(config, Path(folder) / "parameters.yaml")
-        nodes = NodesConfig(
+        settings = NodesConfig(
             model=config.model, device=config.device, params_file=str(parameters), start_seconds=config.start_seconds
         )
-        with running_table(nodes, Path(folder) / "nodes.log") as table:
-            yield table
+        with running_nodes(settings, Path(folder) / "nodes.log") as nodes:
+            yield nodes
 
 
 def write_parameters(config: SimEvalConfig, path: Path) -> Path:

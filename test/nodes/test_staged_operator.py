@@ -11,7 +11,7 @@ import pytest
 from jepa_sim.backends.available import BACKENDS, available_backends, connect
 from jepa_sim.backends.staging import SceneSource
 from jepa_tools.operation.ros_client import RosClient
-from jepa_tools.operation.staged_operator import StagedTable
+from jepa_tools.operation.staged_operator import StagedOperator
 from jepa_tools.operation.table_operator import ResetError
 
 PREFIXES = {"gazebo_msgs": "gazebo/", "simulation_interfaces": "gzserver/"}
@@ -23,23 +23,23 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(params=BACKENDS)
-def table(nodes: Any, request: pytest.FixtureRequest) -> Iterator[StagedTable]:
+def operator(nodes: Any, request: pytest.FixtureRequest) -> Iterator[StagedOperator]:
     from jepa_sim.sim_node import SimNode
 
     nodes.make(SimNode, camera_rate=1.0)
     with RosClient("operator") as client:
-        yield StagedTable(client, connect(request.param, client.call, PREFIXES[request.param]))
+        yield StagedOperator(client, connect(request.param, client.call, PREFIXES[request.param]))
 
 
-def test_a_reset_brings_arm_and_objects_to_where_the_seed_says(table: StagedTable):
+def test_a_reset_brings_arm_and_objects_to_where_the_seed_says(operator: StagedOperator):
     scene = SceneSource().draw(5, "reach")
-    table.reset(5, "reach")
-    table.wait_for_rest(20.0)
-    assert np.allclose(table.joint_positions(), scene.arm_positions, atol=0.02)
+    operator.reset(5, "reach")
+    operator.wait_for_rest(20.0)
+    assert np.allclose(operator.joint_positions(), scene.arm_positions, atol=0.02)
     for name, state in scene.objects.items():
-        assert np.allclose(table.object_position(name), state.position, atol=5e-3), name
+        assert np.allclose(operator.object_position(name), state.position, atol=5e-3), name
 
 
-def test_a_scene_that_does_not_exist_is_refused_with_the_reason(table: StagedTable):
+def test_a_scene_that_does_not_exist_is_refused_with_the_reason(operator: StagedOperator):
     with pytest.raises(ResetError, match="juggle"):
-        table.reset(0, "juggle")
+        operator.reset(0, "juggle")

@@ -1,4 +1,4 @@
-"""The node table, the parameters files and the nodes agree."""
+"""The deployments, the parameters files and the nodes agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 from jepa_common.parameters import declared_parameters
 from jepa_tools.bring_up.deployments import DEPLOYMENTS, Deployment, NodeEntry, process_specs, ros_arguments
-from jepa_tools.bring_up.node_nursery import ADDRESS_VARIABLE
+from jepa_tools.bring_up.fork_server import ADDRESS_VARIABLE
 from jepa_tools.bring_up.options import BringUp, option_infos
 from jepa_tools.bring_up.other_programs import JepaCommand, OtherLaunch, OtherNode, ShareFile
 
@@ -144,13 +144,13 @@ def test_a_command_line_says_all_that_the_options_say():
     assert "image:=" not in " ".join(nodes["planner"])
 
 
-def test_nodes_come_from_one_nursery_that_loads_their_modules_unless_none_is_wanted():
+def test_nodes_come_from_one_fork_server_that_loads_their_modules_unless_none_is_wanted():
     deployment = DEPLOYMENTS["sim"]
-    nursery, *nodes = process_specs(deployment, deployment.defaults())
-    address = nursery.environment[ADDRESS_VARIABLE]
-    assert nursery.command[2:] == ("jepa_tools.bring_up.node_nursery", address, *deployment.modules)
+    fork_server, *nodes = process_specs(deployment, deployment.defaults())
+    address = fork_server.environment[ADDRESS_VARIABLE]
+    assert fork_server.command[2:] == ("jepa_tools.bring_up.fork_server", address, *deployment.modules)
     for spec, node in zip(nodes, deployment.nodes, strict=True):
-        assert spec.command[2:4] == ("jepa_tools.bring_up.nursery_node", node.module)
+        assert spec.command[2:4] == ("jepa_tools.bring_up.forked_node", node.module)
         assert spec.environment[ADDRESS_VARIABLE] == address
     alone = process_specs(deployment, replace(deployment.defaults(), preload=False))
     assert [spec.name for spec in alone] == [node.name for node in deployment.nodes]

@@ -1,8 +1,8 @@
-"""Starts a node from the node nursery and stands in for it.
+"""Starts a node from the fork server and stands in for it.
 
-`python -m jepa_tools.bring_up.nursery_node MODULE [ARGUMENT...]` is its command line. Signals to this process reach the
+`python -m jepa_tools.bring_up.forked_node MODULE [ARGUMENT...]` is its command line. Signals to this process reach the
 node, this process ends when the node does and with its exit code, and a node whose
-stand-in was killed ends at once. Where there is no nursery, the node runs in this process, as without this module.
+stand-in was killed ends at once. Where there is no fork server, the node runs in this process, as without this module.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from jepa_tools.bring_up.node_nursery import ADDRESS_VARIABLE, NodeOrder, run_main, send_order, socket_name
+from jepa_tools.bring_up.fork_server import ADDRESS_VARIABLE, NodeOrder, run_main, send_order, socket_name
 
 CONNECT_SECONDS = 2.0
 RETRY_SECONDS = 0.02
@@ -37,7 +37,7 @@ class StandIn:
             signal.signal(number, self._forward)
 
     def run(self, order: NodeOrder) -> int | None:
-        """Orders a node and waits for its end; its exit code, or None when the nursery is gone before it began."""
+        """Orders a node and waits for its end; its exit code, or None when the fork server is gone before it began."""
         try:
             send_order(self._connection, order)
         except OSError:
@@ -62,13 +62,13 @@ class StandIn:
 
     def _forward(self, number: int, _: FrameType | None) -> None:
         if not self._node:
-            sys.exit(128 + number)  # the nursery will find nobody to start a node for
+            sys.exit(128 + number)  # the fork server will find nobody to start a node for
         with contextlib.suppress(ProcessLookupError):  # it has just ended, which is what most signals want
             os.kill(self._node, number)
 
 
 def _connect(address: str) -> socket.socket | None:
-    """A connection to the nursery; None when nobody listens there, also not a little later: it may just be starting."""
+    """A connection to the fork server; None when nobody listens there even after a while: it may be starting."""
     deadline = time.monotonic() + CONNECT_SECONDS
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -101,7 +101,7 @@ def start(module: str, arguments: Sequence[str]) -> int:
 def main() -> int:
     """The command line: a module, then the node's arguments."""
     if len(sys.argv) < 2:
-        print("nursery_node: expected a module and the node's arguments", file=sys.stderr)
+        print("forked_node: expected a module and the node's arguments", file=sys.stderr)
         return 2
     return start(sys.argv[1], sys.argv[2:])
 

@@ -1,4 +1,4 @@
-"""Nodes from the nursery are like nodes that were started themselves: signals, output, exit codes, kill -9."""
+"""Nodes from the fork server are like nodes that were started themselves: signals, output, exit codes, kill -9."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jepa_tools.bring_up.node_nursery import ADDRESS_VARIABLE, new_address
+from jepa_tools.bring_up.fork_server import ADDRESS_VARIABLE, new_address
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 # Stands for a library that takes long to load and a node that uses it.
@@ -40,8 +40,8 @@ def main():
 """
 
 
-class Nursery:
-    """A nursery for the node above, in a process of its own."""
+class ForkServer:
+    """A fork server for the node above, in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
         (folder / "slow_library.py").write_text(SLOW_LIBRARY)
@@ -49,11 +49,11 @@ class Nursery:
         self.address = new_address(folder.name)
         self._folder = folder
         self._processes: list[subprocess.Popen[str]] = []
-        self.process = self._start("jepa_tools.bring_up.node_nursery", self.address, "a_node")
+        self.process = self._start("jepa_tools.bring_up.fork_server", self.address, "a_node")
 
     def node(self, word: str, **environment: str) -> subprocess.Popen[str]:
         """A node that does what `word` says."""
-        return self._start("jepa_tools.bring_up.nursery_node", "a_node", word, **environment)
+        return self._start("jepa_tools.bring_up.forked_node", "a_node", word, **environment)
 
     def _start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -80,8 +80,8 @@ class Nursery:
 
 
 @pytest.fixture
-def nursery(tmp_path: Path) -> Iterator[Nursery]:
-    made = Nursery(tmp_path)
+def fork_server(tmp_path: Path) -> Iterator[ForkServer]:
+    made = ForkServer(tmp_path)
     yield made
     made.close()
 
@@ -105,19 +105,21 @@ def runs(process_id: int) -> bool:
         return False
 
 
-def test_nodes_share_what_the_nursery_has_loaded_and_keep_their_own_environment(nursery: Nursery, tmp_path: Path):
+def test_nodes_share_what_the_fork_server_loaded_and_keep_their_own_environment(
+    fork_server: ForkServer, tmp_path: Path
+):
     for color in ("red", "green"):
-        node = nursery.node("exit", COLOUR=color)
+        node = fork_server.node("exit", COLOUR=color)
         printed, _ = node.communicate(timeout=60)
         words = printed.split()
-        assert words[5] == str(nursery.process.pid), printed
+        assert words[5] == str(fork_server.process.pid), printed
         assert words[7:] == [str(tmp_path), color]
         assert node.returncode == 7
-        assert words[1] not in (str(nursery.process.pid), str(node.pid))
+        assert words[1] not in (str(fork_server.process.pid), str(node.pid))
 
 
-def test_a_signal_reaches_the_node_and_its_exit_code_comes_back(nursery: Nursery):
-    node = nursery.node("wait")
+def test_a_signal_reaches_the_node_and_its_exit_code_comes_back(fork_server: ForkServer):
+    node = fork_server.node("wait")
     first_line(node)
     node.send_signal(signal.SIGINT)
     printed, _ = node.communicate(timeout=60)
@@ -125,36 +127,36 @@ def test_a_signal_reaches_the_node_and_its_exit_code_comes_back(nursery: Nursery
     assert node.returncode == 3
 
 
-def test_a_killed_stand_in_takes_its_node_along(nursery: Nursery):
-    node = nursery.node("wait")
+def test_a_killed_stand_in_takes_its_node_along(fork_server: ForkServer):
+    node = fork_server.node("wait")
     process_id = int(first_line(node)[1])
     assert runs(process_id)
     node.kill()
     wait_until(lambda: not runs(process_id), "the node to end")
 
 
-def test_a_killed_node_ends_its_stand_in_with_the_reason(nursery: Nursery):
-    node = nursery.node("wait")
+def test_a_killed_node_ends_its_stand_in_with_the_reason(fork_server: ForkServer):
+    node = fork_server.node("wait")
     os.kill(int(first_line(node)[1]), signal.SIGKILL)
     printed, _ = node.communicate(timeout=60)
     assert "was killed" in printed
     assert node.returncode == 1
 
 
-def test_an_error_is_shown_with_its_traceback(nursery: Nursery):
-    node = nursery.node("fail")
+def test_an_error_is_shown_with_its_traceback(fork_server: ForkServer):
+    node = fork_server.node("fail")
     printed, _ = node.communicate(timeout=60)
     assert "RuntimeError: out of order" in printed
     assert node.returncode == 1
 
 
-def test_nodes_outlive_their_nursery_and_later_ones_start_without_it(nursery: Nursery):
-    before = nursery.node("wait")
+def test_nodes_outlive_their_fork_server_and_later_ones_start_without_it(fork_server: ForkServer):
+    before = fork_server.node("wait")
     process_id = int(first_line(before)[1])
-    nursery.process.send_signal(signal.SIGINT)
-    assert nursery.process.wait(60) == 0
+    fork_server.process.send_signal(signal.SIGINT)
+    assert fork_server.process.wait(60) == 0
     assert runs(process_id)
-    after = nursery.node("exit")
+    after = fork_server.node("exit")
     printed, _ = after.communicate(timeout=60)
     assert printed.split()[1] == printed.split()[5] == str(after.pid)
     assert after.returncode == 7

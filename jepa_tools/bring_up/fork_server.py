@@ -1,10 +1,10 @@
 """A process that has loaded the nodes' libraries and forks a node whenever one is asked for.
 
 Importing torch takes longer than everything else that a node does until it is active, so a node that was killed would
-be away for many seconds, and three nodes at once would load it three times. The nursery loads it once. It never touches
-ROS or a GPU itself and has one thread, so that its forks are as good as fresh processes.
+be away for many seconds, and three nodes at once would load it three times. The fork server loads it once. It never
+touches ROS or a GPU itself and has one thread, so that its forks are as good as fresh processes.
 
-`python -m jepa_tools.bring_up.nursery_node MODULE ...` asks for a node and stands in for it, as a process that can be
+`python -m jepa_tools.bring_up.forked_node MODULE ...` asks for a node and stands in for it, as a process that can be
 signalled, killed and waited for: see there. Both sides are Linux only.
 """
 
@@ -25,8 +25,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NoReturn, cast
 
-ADDRESS_VARIABLE = "JEPA_NODE_NURSERY"
-"""Environment variable with the nursery's address, for those who ask for nodes."""
+ADDRESS_VARIABLE = "JEPA_FORK_SERVER"
+"""Environment variable with the fork server's address, for those who ask for nodes."""
 
 MAX_ORDER_BYTES = 1 << 20
 STANDARD_FILES = 3
@@ -52,8 +52,8 @@ class NodeOrder:
 
 
 def new_address(label: str) -> str:
-    """An address that no other process uses, for the nursery of this process that `label` names."""
-    return f"jepa_ros_nursery_{os.getuid()}_{os.getpid()}_{label}"
+    """An address that no other process uses, for the fork server of this process that `label` names."""
+    return f"jepa_ros_fork_server_{os.getuid()}_{os.getpid()}_{label}"
 
 
 def socket_name(address: str) -> str:
@@ -121,7 +121,7 @@ def _fork_node(listener: socket.socket, connection: socket.socket) -> None:
         try:
             order, files = receive_order(connection)
         except (OSError, ValueError) as error:
-            print(f"node nursery: no node was started: {error}", file=sys.stderr)
+            print(f"fork server: no node was started: {error}", file=sys.stderr)
             return
         if os.fork() == 0:
             listener.close()
@@ -180,7 +180,7 @@ def run_main(module: str) -> int:
 
 
 def main() -> int:
-    """`python -m jepa_tools.bring_up.node_nursery ADDRESS MODULE...`."""
+    """`python -m jepa_tools.bring_up.fork_server ADDRESS MODULE...`."""
     try:
         serve(sys.argv[1], sys.argv[2:])
     except KeyboardInterrupt:
