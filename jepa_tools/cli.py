@@ -59,6 +59,12 @@ COMMANDS = (
     Command("collect", "jepa_sim.collect", "collect_episodes", "simulate episodes to train on"),
     Command("pretrain", "jepa_world_model.training.pretrain", "pretrain", "train an encoder on episodes"),
     Command("train", "jepa_world_model.training.train", "train", "train a predictor on a frozen encoder"),
+    Command(
+        "train-decoder",
+        "jepa_world_model.training.train_decoder",
+        "train_decoder",
+        "train a decoder that shows latents as pictures",
+    ),
     Command("sim-eval", "jepa_tools.sim_eval.command", "sim_eval", "measure success on the simulated table"),
     Command("bag-eval", "jepa_tools.bag_eval.command", "bag_eval", "measure a model on recorded bags"),
     Command("envelope", "jepa_tools.bench.envelope", "envelope", "record what the planner's motion asks of the joints"),
@@ -89,7 +95,7 @@ def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] = C
 
 
 def _help(commands: Iterable[Command]) -> str:
-    rows = (f"  {command.name:10s} {command.summary}" for command in commands)
+    rows = (f"  {command.name:13s} {command.summary}" for command in commands)
     return "\n".join(["usage: jepa COMMAND [options]", "", *rows, "", "`jepa COMMAND --help` lists the options."])
 
 

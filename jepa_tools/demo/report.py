@@ -16,7 +16,7 @@ from jepa_tools.demo.trace import Array, DemoTrace, Picture
 
 BLUE, ORANGE, GRAY, GREEN = "#2563a8", "#d9662b", "#6b7280", "#2e8b57"
 VIDEO_RATE = 10
-_PANEL, _VIEW = 240, 480  # pixels of the video's small pictures and of its large one
+_PANEL, _CURVE = 320, 112  # pixels: side of the video's pictures, height of the curve below them
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def _plain(axis: Axes) -> None:
 
 
 def write_video(path: Path, trace: DemoTrace, outcome: DemoOutcome) -> None:
-    """The camera's view beside the goal image and the energy so far (H.264)."""
+    """The camera's view, the goal, the imagined end of the current plan, and below the energy so far (H.264)."""
     distances = trace.distances(outcome.target, trace.frame_times)
     # FFmpeg takes what stands before a colon in a relative path for a protocol; the stubs know only what readers and
     # writers share.
@@ -107,19 +107,29 @@ def write_video(path: Path, trace: DemoTrace, outcome: DemoOutcome) -> None:
 
 
 def _video_frame(trace: DemoTrace, frame: Picture, time: float, distance: float) -> Picture:
-    view = np.asarray(cv2.resize(frame, (_VIEW, _VIEW), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-    goal = np.asarray(cv2.resize(trace.goal, (_PANEL, _PANEL), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    _label(view, f"camera   {distance * 100:.1f} cm to go")
-    _label(goal, "goal image")
-    return np.hstack([view, np.vstack([goal, _energy_panel(trace, time)])])
+    panels = [_panel(frame, f"camera   {distance * 100:.1f} cm to go"), _panel(trace.goal, "goal")]
+    if trace.imagined:
+        end = trace.imagined_at(time)
+        blank = np.full((_PANEL, _PANEL, 3), 225, np.uint8)
+        panels.append(_panel(blank, "no plan yet") if end is None else _panel(end, "imagined end of the plan"))
+    pictures = np.hstack(panels)
+    return np.vstack([pictures, _energy_panel(trace, time, pictures.shape[1])])
 
 
-def _energy_panel(trace: DemoTrace, time: float) -> Picture:
+def _panel(picture: Picture, label: str) -> Picture:
+    """The picture at the video's size, with a label."""
+    method = cv2.INTER_AREA if picture.shape[0] > _PANEL else cv2.INTER_CUBIC
+    panel = np.asarray(cv2.resize(picture, (_PANEL, _PANEL), interpolation=method), dtype=np.uint8)
+    _label(panel, label)
+    return panel
+
+
+def _energy_panel(trace: DemoTrace, time: float, width: int) -> Picture:
     """The energy up to `time`, drawn small."""
-    panel = np.full((_PANEL, _PANEL, 3), 255, np.uint8)
+    panel = np.full((_CURVE, width, 3), 255, np.uint8)
     count = max(1, int(np.searchsorted(trace.step_times, time, side="right")))
-    across = 16 + np.arange(len(trace.energies)) * (_PANEL - 32) / max(1, len(trace.energies) - 1)
-    up = _PANEL - 16 - trace.energies / max(trace.energies.max(), 1e-9) * (_PANEL - 64)
+    across = 16 + np.arange(len(trace.energies)) * (width - 32) / max(1, len(trace.energies) - 1)
+    up = _CURVE - 12 - trace.energies / max(trace.energies.max(), 1e-9) * (_CURVE - 48)
     points = np.stack([across, up], axis=1)[:count].round().astype(np.int32)
     color = (0x25, 0x63, 0xA8)
     cv2.polylines(panel, [points.reshape(-1, 1, 2)], False, color, 2, cv2.LINE_AA)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
 from jepa_planner.kinematics import Kinematics
 from jepa_tools.operation.table_operator import arm_positions, table_kinematics
+from jepa_world_model.picture_strip import squares
 
 Array = NDArray[np.float64]
 Picture = NDArray[np.uint8]
 
+_IMAGINED = "imagined"
 _TOPICS = ("image", "goal_image", "joint_states", "planner_status", "robot_description")
 
 
@@ -33,6 +36,8 @@ class DemoTrace:
         frame_times: [F]. frames: the camera's pictures from the first after the goal was shown.
         state_times: [J]. tool_positions: [J, 3], m, where the joint states put the tool.
         step_times: [K]. energies: [K], latent distance to the goal before each step, and at the end.
+        imagined_times: [P]. imagined: the end of the plan that was made at each of them, as the model draws it; empty
+            where the model holds no picture decoder.
     """
 
     goal: Picture
@@ -42,6 +47,13 @@ class DemoTrace:
     tool_positions: Array
     step_times: Array
     energies: Array
+    imagined_times: Array = field(default_factory=lambda: np.empty(0))
+    imagined: tuple[Picture, ...] = ()
+
+    def imagined_at(self, time: float) -> Picture | None:
+        """The imagined end of the plan that was the newest at `time` (s); None before the first."""
+        index = int(np.searchsorted(self.imagined_times, time, side="right")) - 1
+        return self.imagined[index] if index >= 0 else None
 
     def distances(self, target: Array, times: Array) -> Array:
         """Distance of the tool to `target` [3] at `times` [K], m, interpolated between joint states."""
@@ -60,6 +72,7 @@ def read_demo_trace(bag: Path, since: float = 0.0) -> DemoTrace:
     frames = [(time, _pixels(message)) for time, message in messages["image"] if time >= since]
     states = [(time, message) for time, message in messages["joint_states"] if time >= since]
     steps = _steps([message for time, message in messages["planner_status"] if time >= since])
+    imagined = [(time, _planned_end(message)) for time, message in messages[_IMAGINED] if time >= since]
     if not frames or not states or not steps:
         raise IncompleteBagError(f"{bag}: no picture, joint state or planner step after {since:.2f} s")
     return DemoTrace(
@@ -70,6 +83,8 @@ def read_demo_trace(bag: Path, since: float = 0.0) -> DemoTrace:
         tool_positions=_tool_positions(kinematics, [message for _, message in states]),
         step_times=np.array([time for time, _ in steps]),
         energies=np.array([energy for _, energy in steps]),
+        imagined_times=np.array([time for time, _ in imagined]),
+        imagined=tuple(end for _, end in imagined),
     )
 
 
@@ -77,14 +92,30 @@ def _messages(bag: Path) -> dict[str, list[tuple[float, Any]]]:
     """(seconds, message) of every topic that is needed, by the last part of its name."""
     messages: dict[str, list[tuple[float, Any]]] = defaultdict(list)
     with AnyReader([bag]) as reader:
-        wanted = [item for item in reader.connections if item.topic.rsplit("/", 1)[-1] in _TOPICS]
+        wanted = [
+            item
+            for item in reader.connections
+            if item.topic.rsplit("/", 1)[-1] in _TOPICS or item.topic.endswith(f"/{_IMAGINED}/compressed")
+        ]
         for connection, stamp, data in reader.messages(wanted):
-            name = connection.topic.rsplit("/", 1)[-1]
-            messages[name].append((stamp * 1e-9, reader.deserialize(data, connection.msgtype)))
+            messages[_name(connection.topic)].append((stamp * 1e-9, reader.deserialize(data, connection.msgtype)))
     missing = [name for name in _TOPICS if not messages[name]]
     if missing:
         raise IncompleteBagError(f"{bag}: expected messages on {', '.join(_TOPICS)}, none on {', '.join(missing)}")
     return messages
+
+
+def _name(topic: str) -> str:
+    """The last part of a topic's name, without what names its transport."""
+    return topic.removesuffix("/compressed").rsplit("/", 1)[-1]
+
+
+def _planned_end(message: Any) -> Picture:
+    """The last step of a strip, before the goal."""
+    pixels = cv2.imdecode(np.asarray(message.data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ValueError(f"imagined: expected a JPEG file, got {len(message.data)} bytes that are none")
+    return squares(np.asarray(pixels[:, :, ::-1], dtype=np.uint8))[-2]
 
 
 def _pixels(message: Any) -> Picture:

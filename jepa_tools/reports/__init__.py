@@ -1,1 +1,1 @@
-"""What people read: pages, tables, and the document of all parameters."""
+"""What all reports have in common: one page without references, one look, charts and grids of pictures."""

@@ -32,6 +32,7 @@ from jepa_tools.sim_eval.evaluation import EpisodeResult, prepare_episode, run_e
 from jepa_tools.sim_eval.protocols import PROTOCOLS, ProtocolName
 from jepa_tools.sim_eval.report import ReportConfig, TaskSection, write_report
 from jepa_tools.sim_eval.statistics import format_overview, format_table, statistics
+from jepa_world_model.checkpoint import DECODER, PARTS
 from jepa_world_model.checkpoint_header import open_header
 from jepa_world_model.model_card import AnyDistance
 from jepa_world_model.world_model import WorldModel
@@ -155,7 +156,8 @@ class Evaluator:
         torch.set_num_threads(config.threads)
         self._config, self._task = config, make_task(task, config.task_config(task))
         self._environment = environment
-        self._controllers = _planners(config) if planned else {}
+        self._model = _model(config) if planned else None
+        self._controllers = {} if self._model is None else _planners(config, self._model)
         if config.baselines:
             max_step = config.planning.with_card(open_header(config.model).card).solver.max_step
             baselines: tuple[Controller, ...] = (RandomActions(max_step), HoldStill(), Expert(self._task))
@@ -168,13 +170,20 @@ class Evaluator:
         for name, controller in self._controllers.items():
             self._environment.restore(start)
             pictures = _PICTURE_SIZE if self._config.html_path and name not in BASELINES else 0
-            results[name] = run_episode(self._task, self._environment, episode, controller, pictures)
+            results[name] = run_episode(self._task, self._environment, episode, controller, pictures, self._model)
         return results
 
 
-def _planners(config: SimEvalConfig) -> dict[str, Controller]:
+def _model(config: SimEvalConfig) -> WorldModel:
+    """The model, with its picture decoder where the report is to show what it imagines."""
+    parts = (*PARTS, DECODER) if config.html_path else PARTS
+    return (
+        WorldModel.load(config.model, config.device, parts=parts).measured_by(config.distance).looking_at(config.region)
+    )
+
+
+def _planners(config: SimEvalConfig, model: WorldModel) -> dict[str, Controller]:
     """A planner for each solver; they share the model."""
-    model = WorldModel.load(config.model, config.device).measured_by(config.distance).looking_at(config.region)
     planning = config.planning
     return {
         name: ModelController(model, replace(planning, solver=replace(planning.solver, solver=name)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.tasks import Task, TaskEpisode, TaskError
 from jepa_tools.sim_eval.controllers import Controller
+from jepa_tools.sim_eval.episode_pictures import EpisodePictures, SeenEpisode, episode_pictures
+from jepa_world_model.world_model import WorldModel
 
 Picture = NDArray[np.uint8]
 
@@ -61,6 +63,7 @@ class EpisodeResult:
         failure: why it failed, in words that are the same for the same kind of failure; empty for a success.
         goals: the goals in the order in which they were pursued; empty for controllers that know none.
         strip: pictures of the goals and of the way, if asked for.
+        predicted: what a model would have predicted on the way, as pictures, if asked for.
     """
 
     seed: int
@@ -73,6 +76,7 @@ class EpisodeResult:
     failure: str = ""
     goals: tuple[GoalTrace, ...] = ()
     strip: tuple[StripPicture, ...] = ()
+    predicted: EpisodePictures = field(default_factory=EpisodePictures)
 
 
 def scene_seeds(seed: int, index: int) -> Iterator[int]:
@@ -102,12 +106,14 @@ def run_episode(
     episode: TaskEpisode,
     controller: Controller,
     picture_size: int = 0,
+    model: WorldModel | None = None,
 ) -> EpisodeResult:
     """Lets `controller` act from the start of `episode`, which `environment` is at, within its budget of steps.
 
     What counts is what is true when the arm has come to rest after that.
 
     picture_size: side of the pictures of the result's strip, pixels; 0 takes none.
+    model: whose predictions are shown beside what came, if pictures are taken.
     """
     record = _Record(task, environment, episode, picture_size)
     controller.begin(environment, episode)
@@ -117,7 +123,8 @@ def run_episode(
             environment.finish()
         record.stepped(controller.goal_index())
     environment.settle()
-    return record.result(controller.plan_seconds(), controller.energy())
+    result = record.result(controller.plan_seconds(), controller.energy())
+    return result if model is None or not picture_size else replace(result, predicted=record.predicted(model))
 
 
 class _Record:
@@ -130,6 +137,7 @@ class _Record:
         self._was_held = task.holds_object(environment)
         self._goals: dict[int, GoalTrace] = {}
         self._pictures = [("start", self._picture())]
+        self._states = [environment.state()]
         self.steps = 0
 
     def stepped(self, goal_index: int | None) -> None:
@@ -144,6 +152,7 @@ class _Record:
             self._goals[goal_index] = GoalTrace(goal.name, known.steps + 1 if known else 1, distance, held)
             caption += f": {goal.name}"
         self._pictures.append((caption, self._picture()))
+        self._states.append(self._environment.state())
 
     def result(self, plan_seconds: tuple[float, ...], energy: float) -> EpisodeResult:
         """Judges the end; the environment may move on meanwhile."""
@@ -162,6 +171,15 @@ class _Record:
             goals=tuple(self._goals[index] for index in sorted(self._goals)),
             strip=self._strip() if self._picture_size else (),
         )
+
+    def predicted(self, model: WorldModel) -> EpisodePictures:
+        """What `model` would have predicted on the way."""
+        pictures = [picture for _, picture in self._pictures if picture is not None]
+        first = self._episode.goals[0]
+        seen = SeenEpisode(
+            f"Scene {self._episode.seed}", pictures, np.stack(self._states), first.image, np.asarray(first.state)
+        )
+        return episode_pictures(model, seen)
 
     def _picture(self) -> Picture | None:
         return self._environment.render() if self._picture_size else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from recorded_bags import BagRecipe, alter_bag, write_bag, write_pose_bag
-from tiny_models import tiny_world_model
+from tiny_models import DIM, TOKENS, tiny_world_model
 
 from jepa_tools.bag_eval import command
 from jepa_tools.bag_eval.combining import combined_results
@@ -19,15 +20,20 @@ from jepa_tools.bag_eval.config import BagEvalConfig, EvaluationConfig, Planning
 from jepa_tools.bag_eval.encoding import EncodedEpisode, encode_episode
 from jepa_tools.bag_eval.energies import rank_correlation
 from jepa_tools.bag_eval.evaluate import evaluate_bag, inputs_hash
+from jepa_tools.bag_eval.moments import ranked_predictions
 from jepa_tools.bag_eval.part_store import PartStore
 from jepa_tools.bag_eval.planning import compare_plan
 from jepa_tools.bag_eval.prediction import predict_episode
 from jepa_tools.bag_eval.results import BagResult, PredictionResult, from_json, read_result, to_json
 from jepa_tools.bag_eval.stopwatch import Stopwatch
-from jepa_tools.bag_eval.tables import format_bags, verdict_on_actions, verdict_on_prediction
+from jepa_tools.bag_eval.tables import format_bags
+from jepa_tools.bag_eval.verdict import failures, trusted_horizon, use_of_actions, verdict
 from jepa_tools.bags import READER_VERSION, BagSettings, read_bag
 from jepa_tools.bags.bag_file import bag_hash
 from jepa_tools.cli import main
+from jepa_tools.reports.landscape import energy_landscape
+from jepa_tools.reports.picture_grid import difference
+from jepa_world_model.picture_decoder import PictureDecoder, PictureDecoderConfig
 
 GOLDEN = Path(os.environ.get("JEPA_GOLDEN", Path(__file__).resolve().parents[4] / "shared" / "golden"))
 EXAMPLE = GOLDEN / "franka_example_traj.npz"
@@ -39,7 +45,8 @@ SMALL = EvaluationConfig(
 @pytest.fixture(scope="module")
 def model():
     torch.set_num_threads(1)
-    return tiny_world_model()
+    decoder = PictureDecoder(PictureDecoderConfig(TOKENS, DIM, width=16, depth=1, heads=2, channels=4)).eval()
+    return replace(tiny_world_model(), decoder=decoder)
 
 
 @pytest.fixture(scope="module")
@@ -101,35 +108,55 @@ def test_a_model_with_a_distance_of_its_own_is_measured_by_both(model, bag):
     assert np.isfinite(errors.own.shuffled[0]).all() and np.isfinite(errors.l1.predicted[0]).all()
     result, _ = evaluate(own, bag)
     assert result.total.own_prediction.error != result.total.prediction.error
-    assert "the model's own distance" in format_bags(result)
+    assert "error one step ahead (energy)" in format_bags(result)
 
 
 def test_shuffled_actions_make_a_predictor_that_ignores_actions_no_worse(model, bag):
     class IgnoresActions:
-        card, encode, distance = model.card, model.encode, model.distance
+        card, encode, distance, decoder = model.card, model.encode, model.distance, None
+
+        def energy(self, context, states, actions, goal):
+            return self.distance(context[-1].expand(len(actions), *context.shape[1:]), goal)
 
         def rollout(self, context, states, actions):
             return context[-1].expand(*actions.shape[:2], *context.shape[1:])
 
     result = evaluate_bag(bag, IgnoresActions(), BagSettings(), replace(SMALL, planning=PlanningConfig(every=0))).result
     assert set(result.prediction.shuffled_ratio) == {1.0}
-    assert verdict_on_actions(result.prediction).startswith("The model ignores the actions: +0 %")
+    assert use_of_actions(result.prediction).startswith("No.") and "+0 % error" in use_of_actions(result.prediction)
     assert result.prediction.error == result.prediction.copy_error
 
 
 def test_the_verdict_says_by_how_much_shuffled_actions_are_worse():
     errors = PredictionResult((0.1, 0.2), (0.3, 0.3), (0.15, 0.24), (1.5, 1.2), (0.9, 0.8), (10, 9))
-    assert verdict_on_actions(errors) == (
-        "The model uses the actions: +50 % error 1 step ahead with other moments' actions, worse in 90% of the "
-        "predictions."
+    assert use_of_actions(errors) == (
+        "Yes. Given the actions of other moments its error is 1.5 times as large 1 step ahead, and larger in 90% of the"
+        " predictions."
     )
 
 
-def test_the_verdict_compares_with_repeating_the_last_frame():
-    errors = PredictionResult((0.1, 0.2), (0.2, 0.16), (None, None), (None, None), (None, None), (10, 9))
-    assert verdict_on_prediction(errors) == (
-        "Against repeating the last frame its error is -50 % 1 step ahead and +25 % 2 steps ahead."
-    )
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ((0.1, 0.15), "At least 2 steps (0.5 s), as far as was measured. Beside repeating the last picture: -50 %"),
+        ((0.1, 0.24), "1 step (0.25 s); then repeating the last picture is the better guess. Beside it: -50 % error"),
+        ((0.3, 0.1), "Not at all. Repeating the last picture is the better guess already: +50 % error 1 step ahead"),
+        ((None, None), "This could not be measured"),
+    ],
+)
+def test_the_verdict_says_how_far_ahead_the_model_beats_repeating_the_last_picture(error, words):
+    errors = PredictionResult(error, (0.2, 0.2), (None, None), (None, None), (None, None), (10, 9))
+    assert trusted_horizon(errors, rate_hz=4.0).startswith(words)
+    assert "s)" not in trusted_horizon(errors, rate_hz=None)
+
+
+def test_the_verdict_names_the_most_surprising_moment_and_bags_that_were_not_evaluated(model, bag, tmp_path):
+    result, _ = evaluate(model, bag, tmp_path / "absent")
+    first = result.bags[0].novelty.worst[0]
+    assert f"bag, episode 1 at {first.time:.2f} s (surprise {first.surprise:.3g})" in failures(result)
+    assert failures(result).endswith("Not evaluated: absent.")
+    questions = [question for question, _ in verdict(result)]
+    assert questions[0] == "Does the model use the actions?" and questions[-1] == "Where did it fail?"
 
 
 def test_rank_correlation_is_one_for_an_energy_that_falls_with_the_distance():
@@ -162,7 +189,7 @@ def test_a_bag_of_two_frames_is_evaluated_as_far_as_it_goes(model, tmp_path):
     assert result.prediction.count == (1, 0, 0)
     assert result.prediction.shuffled_error == (None, None, None)
     assert result.energy.rank_correlation_end is None and result.planning.count == 0
-    assert "could not be measured" in verdict_on_actions(result.prediction)
+    assert "could not be measured" in use_of_actions(result.prediction)
 
 
 def test_the_published_example_trajectory_is_evaluated(tmp_path):
@@ -258,7 +285,9 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_bag(model, bag, tmp_pat
     assert evaluated == [bag, second, second]
     whole = command.evaluate_bags([bag, second], model, config(bag, second), PartStore(None))
     assert [item.result for item in resumed] == [item.result for item in whole]
-    assert [item.strips for item in resumed] == [item.strips for item in whole]
+    for name in ("strips", "best_predictions", "worst_predictions", "landscapes"):
+        assert [getattr(item, name) for item in resumed] == [getattr(item, name) for item in whole]
+    assert whole[0].best_predictions and whole[0].worst_predictions and whole[0].landscapes
 
 
 def test_parts_are_kept_for_the_same_recording_card_and_options_alone(model, bag, tmp_path, monkeypatch):
@@ -277,13 +306,18 @@ def test_parts_are_kept_for_the_same_recording_card_and_options_alone(model, bag
     assert again.result == replace(first.result, bag="copied")
     command.evaluate_bags([bag], replace(model, card=replace(model.card, distance="l2")), config(bag), store)
     assert len(evaluated) == 2, "the same weights with another distance"
+    torch.manual_seed(1)
+    other = replace(model, decoder=PictureDecoder(model.decoder.config).eval())
+    (redrawn,) = command.evaluate_bags([bag], other, config(bag), store)
+    assert redrawn.result == first.result and redrawn.best_predictions != first.best_predictions
+    assert len(evaluated) == 3, "another decoder: other pictures, the same numbers"
     shutil.rmtree(copied)
     write_bag(copied, BagRecipe(encoding="bgr8"))
     command.evaluate_bags([copied], model, config(copied), store)
-    assert evaluated == [bag, bag, copied], "a recording that changed in place"
+    assert evaluated == [bag, bag, bag, copied], "a recording that changed in place"
     monkeypatch.setattr("jepa_tools.bag_eval.evaluate.READER_VERSION", READER_VERSION + 1)
     command.evaluate_bags([bag], model, config(bag), store)
-    assert evaluated == [bag, bag, copied, bag], "read by other code"
+    assert evaluated == [bag, bag, bag, copied, bag], "read by other code"
 
 
 def test_two_evaluations_are_compared_line_by_line(model, bag):
@@ -291,7 +325,7 @@ def test_two_evaluations_are_compared_line_by_line(model, bag):
     assert "The inputs are the same." in compare(first, first)
     better = replace(first.total, prediction=replace(first.total.prediction, error=(0.001, 0.001, 0.001)))
     text = compare(first, replace(first, total=better, inputs_hash="other", model="new@1"))
-    assert "1-step L1" in text and "B is better" in text and "different units" in text
+    assert "error one step ahead (latent L1)" in text and "B is better" in text and "different units" in text
 
 
 def test_the_command_writes_json_and_a_report_of_one_file(bag, tmp_path, capsys):
@@ -299,8 +333,9 @@ def test_the_command_writes_json_and_a_report_of_one_file(bag, tmp_path, capsys)
     outputs = ["--json", str(tmp_path / "a.json"), "--report", str(tmp_path / "report")]
     assert main([*arguments, *outputs]) == 0
     page = (tmp_path / "report" / "report.html").read_text()
-    assert page.count("data:image/png") >= 4 and page.count("data:image/jpeg") >= 10
-    assert "http" not in page and "Most surprising moments" in page
+    assert page.count("<svg") >= 4 and page.count("data:image/jpeg") >= 10
+    assert not re.search(r"(src|href)=\"http", page) and "Most surprising moments" in page
+    assert "Does the model use the actions?" in page and "prefers-color-scheme: dark" in page and "@media print" in page
     result = read_result(tmp_path / "a.json")
     assert result.inputs_hash in page and result.inputs_hash[:16] in capsys.readouterr().out
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.json", "report"]
@@ -319,3 +354,48 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
 def test_thumbnails_keep_the_pictures_shape(model, bag):
     episode = encode_episode(model, read_bag(bag, BagSettings(), 4.0).episodes[0], Stopwatch())
     assert isinstance(episode, EncodedEpisode) and len(episode.thumbnails) == episode.frames == 12
+
+
+def test_predictions_are_shown_best_and_worst_where_something_changed(model, bag):
+    recorded = encode_episode(model, read_bag(bag, BagSettings(), 4.0).episodes[0], Stopwatch())
+    errors = predict_episode(model, recorded, PredictionConfig(horizon=3, shuffles=1), np.random.default_rng(0))
+    ranked = ranked_predictions(0, errors)
+    ratios = [item.ratio for item in ranked]
+    assert ratios == sorted(ratios) and len(ranked) < recorded.frames - 3
+    item = ranked[0]
+    assert item.ratio == pytest.approx(errors.l1.predicted[item.start, 2] / errors.l1.copied[item.start, 2])
+    assert errors.l1.copied[item.start, 2] >= np.nanmedian(errors.l1.copied[:, 2])
+
+
+def test_grids_show_camera_drawn_and_predicted_pictures_and_where_they_differ(model, bag):
+    _, evaluated = evaluate(model, bag)
+    for grid in (*evaluated[0].best_predictions, *evaluated[0].worst_predictions):
+        assert [row.label for row in grid.rows] == ["camera", "what came, drawn", "predicted, drawn", "difference"]
+        assert grid.heads == ("start", "+0.25 s", "+0.50 s", "+0.75 s")
+        assert all(len(row.pictures) == len(grid.heads) for row in grid.rows)
+    without = evaluate(replace(model, decoder=None), bag)[1][0]
+    assert not without.best_predictions and without.landscapes and without.result == evaluated[0].result
+
+
+def test_a_picture_differs_from_itself_nowhere_and_from_another_where_it_does():
+    picture = np.full((8, 8, 3), 100, np.uint8)
+    other = picture.copy()
+    other[2, 3] = 220
+    changed = difference(picture, other).astype(int).sum(axis=-1)
+    assert np.ptp(difference(picture, picture)[..., 0]) == 0
+    assert np.argmax(changed) == 2 * 8 + 3 and (np.sort(changed.ravel())[:-1] == changed[0, 0]).all()
+
+
+def test_a_landscape_is_the_energy_of_each_step(model):
+    generator = np.random.default_rng(0)
+    context = torch.from_numpy(generator.normal(size=(1, TOKENS, DIM)).astype(np.float32))
+    goal, states = context[0] + 1.0, np.zeros((1, 7))
+    landscape = energy_landscape(model, context, states, goal, "title", np.array([0.01, 0.02, -0.03]), (0, 2), 0.1)
+    assert landscape.axes == ("x", "z") and landscape.truth_cm == (1.0, -3.0)
+    assert (landscape.offsets_cm[0], landscape.offsets_cm[-1]) == (-10.0, 10.0)
+    action = np.zeros((1, 1, 7), np.float32)
+    action[0, 0, 0], action[0, 0, 2] = 0.01 * landscape.offsets_cm[3], 0.01 * landscape.offsets_cm[12]
+    expected = float(model.energy(context, states.astype(np.float32), action, goal))
+    assert landscape.energies[12][3] == pytest.approx(expected, rel=1e-4)
+    column, row = (landscape.offsets_cm.index(value) for value in landscape.lowest_cm)
+    assert landscape.energies[row][column] == np.min(landscape.energies)

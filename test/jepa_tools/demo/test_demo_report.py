@@ -1,5 +1,7 @@
 """The demo's pictures and video, wherever they are to be written."""
 
+from dataclasses import replace
+
 import imageio.v2 as imageio
 import numpy as np
 import pytest
@@ -28,3 +30,15 @@ def test_pictures_and_video_are_written_to_relative_folders_of_any_name(tmp_path
     assert len({item.name for item in out.iterdir()}) == 5
     with imageio.get_reader((out / "demo.mp4").absolute()) as video:
         assert video.count_frames() == 3
+
+
+def test_the_video_shows_camera_goal_and_the_imagined_end_of_the_plan_of_that_moment(tmp_path):
+    ends = tuple(np.full((32, 32, 3), color, np.uint8) for color in ((200, 0, 0), (0, 200, 0)))
+    trace = replace(TRACE, imagined_times=np.array([0.05, 0.15]), imagined=ends)
+    write_pictures(tmp_path, trace, DemoOutcome(np.array([0.5, 0.0, 0.3]), 0.04, True, 0.0))
+    with imageio.get_reader(tmp_path / "demo.mp4") as video:
+        frames = [frame[200, :, :].astype(int) for frame in video]  # a row of pixels through all three pictures
+    assert all(len(row) == 3 * 320 for row in frames)
+    assert np.abs(frames[0][160] - PICTURE[0, 0]).max() < 16 and np.abs(frames[0][480] - PICTURE[0, 0]).max() < 16
+    shown = [row[800] for row in frames]
+    assert np.ptp(shown[0]) < 16 and shown[1].argmax() == 0 and shown[2].argmax() == 1

@@ -26,6 +26,8 @@ from jepa_tools.sim_eval.evaluation import EpisodeResult, prepare_episode, run_e
 from jepa_tools.sim_eval.protocols import PROTOCOL_NAMES, PROTOCOLS
 from jepa_tools.sim_eval.report import ReportConfig, TaskSection, write_report
 from jepa_tools.sim_eval.statistics import format_table, statistics
+from jepa_world_model.checkpoint import add_decoder, open_world_model
+from jepa_world_model.picture_decoder import PictureDecoder, PictureDecoderConfig
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 KEYS = {
@@ -199,11 +201,29 @@ def test_the_report_holds_pictures_of_successes_and_failures_and_refers_to_nothi
     write_report(tmp_path / "report.html", [section], ReportConfig("Title", "<episodes>"))
     page = (tmp_path / "report.html").read_text()
     assert "1/2 (50%)" in page and "65%" in page and "1 never grasped the object" in page
+    assert "1 × never grasped the object (grasp_cup)." in page and "prefers-color-scheme: dark" in page
     assert "&lt;episodes&gt;" in page
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
     assert len(pictures) == page.count("src=") == sum(len(result.strip) for result in results) > 12
     decoded = cv2.imdecode(np.frombuffer(base64.b64decode(pictures[0]), np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == (32, 32, 3)
+
+
+def test_the_report_shows_what_the_model_would_have_predicted_and_its_energy_landscape(untrained: Path, tmp_path: Path):
+    decoder = PictureDecoder(PictureDecoderConfig(tokens=4, dim=24, width=16, depth=1, heads=2, channels=4))
+    model = tmp_path / "drawing.safetensors"
+    assert (
+        add_decoder(open_world_model(untrained), model, decoder, {}).model_id
+        == open_world_model(untrained).card.model_id
+    )
+    files = {"html": tmp_path / "r.html", "steps": StepChanges(reach=7), "baselines": False}
+    report = evaluate(model, tmp_path / "r.json", **files)
+    page = files["html"].read_text()
+    assert page.count('<figure class="grid">') == 4 and "Predicted worst" in page and "predicted, drawn" in page
+    assert len(re.findall("<svg role", page)) == 2 and "first step toward the goal" in page
+    plain = evaluate(untrained, tmp_path / "plain.json", **{**files, "html": tmp_path / "plain.html"})
+    assert report["model"] == plain["model"]
+    assert "Predicted worst" not in (tmp_path / "plain.html").read_text()
 
 
 def test_a_success_rate_comes_with_its_confidence(environment: TableEnvironment):
