@@ -144,12 +144,12 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def _check_work(self, parameters: PlannerParameters) -> None:
         """Raises ValueError for a search whose requests would take longer than is waited for, as measured until now."""
-        solver = parameters.solver
-        seconds = self._costs.rate.seconds(solver.samples * solver.horizon)
-        if seconds > solver.score_timeout:
+        search, longest = parameters.solver.solver_config(self._card), parameters.solver.score_timeout
+        seconds = self._costs.rate.seconds(search.samples * search.horizon)
+        if seconds > longest:
             raise ValueError(
-                f"solver: {solver.samples} samples of {solver.horizon} actions would take the predictor about "
-                f"{seconds:.1f} s at the rate measured until now; solver.score_timeout is {solver.score_timeout:g} s"
+                f"solver: {search.samples} samples of {search.horizon} actions would take the predictor about "
+                f"{seconds:.1f} s at the rate measured until now; solver.score_timeout is {longest:g} s"
             )
 
     def activate(self) -> None:
