@@ -46,7 +46,7 @@ class BagSink(Protocol):
 
 
 class EpisodeBags:
-    """A folder of bags `episode_000`, `episode_001`, ...: one from each goal's first plan to its end, or to the recording's.
+    """A folder of bags `episode_000`, `episode_001`, ...: one from each goal's first plan on.
 
     What was published between goals is left out, but for the newest message of latched topics, which each bag begins
     with: the robot's description and the goal image are published before the plan. Not thread-safe.
