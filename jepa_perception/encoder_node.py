@@ -119,17 +119,17 @@ class EncoderNode(ManagedNode[EncoderParameters]):
 
     def _renew_camera(self) -> None:
         """No picture came for a while: if there is a camera, the way from it to here is broken."""
-        cameras = {
+        found = {
             f"{info.node_namespace.rstrip('/')}/{info.node_name}"
             for topic, _ in _topics("image")
             for info in self.get_publishers_info_by_topic(self.resolve_topic_name(topic))
         }
         self._awake = AwakeClock()
-        if not cameras:
+        if not found:
             return
         self._refuse(
             RuntimeError(
-                f"image: nothing came for {self._renew_seconds:g} s although {', '.join(sorted(cameras))} publishes it: "
+                f"image: nothing came for {self._renew_seconds:g} s although {', '.join(sorted(found))} publishes it: "
                 "subscribes anew; if that does not help, start the camera again"
             )
         )

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jepa_common.whole_files import write_whole
-from jepa_tools.node_table import DEPLOYMENTS
-from jepa_tools.security.policy import deployment_access, enclave_path, policy_xml
+from jepa_tools.bring_up.deployments import DEPLOYMENTS, enclave_path
+from jepa_tools.security.policy import deployment_access, policy_xml
 
 _NEXT = """\
 {path}: {count} enclaves. To turn security on:

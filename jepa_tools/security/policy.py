@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 
-from jepa_tools.bring_up import BringUp
-from jepa_tools.node_table import Deployment
+from jepa_tools.bring_up.deployments import Deployment, enclave_path
+from jepa_tools.bring_up.options import BringUp
 from jepa_tools.security.access import CAMERA, NODES, OPERATOR, OTHERS, RECORDER, ROBOT, Access
 
 POLICY_VERSION = "0.2.0"
@@ -17,11 +17,6 @@ _ATTRIBUTES = {
     "execute": ("actions", "action"),
     "call": ("actions", "action"),
 }
-
-
-def enclave_path(node: str, namespace: str = "") -> str:
-    """Where the keys of ``node`` lie in a keystore, and what `--enclave` says."""
-    return "/" + "/".join(filter(None, (namespace.strip("/"), node)))
 
 
 def deployment_access(deployment: Deployment, bring_up: BringUp) -> dict[str, Access]:
