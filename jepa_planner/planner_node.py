@@ -167,7 +167,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def _watch_publishers(self) -> None:
         """Where nothing else keeps others from the topics, at least they are noticed."""
         topics = [name for name in self._settings.safety.single_publishers if name != "/clock" or self._uses_sim_time]
-        watch = PublisherWatch(self, topics)
+        watch = PublisherWatch(self, topics, ("score_actions",) if topics else ())
         self._intruder = ""
 
         def look() -> None:
