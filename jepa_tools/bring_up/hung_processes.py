@@ -29,7 +29,7 @@ class HangPatience:
     stopped: one that the kernel says was stopped, as by SIGSTOP. hung: any other; a busy machine delays signs.
     """
 
-    stopped: float = 0.5
+    stopped: float = 1.0
     hung: float = 10.0
 
 
@@ -39,8 +39,8 @@ class _Known:
 
     handle: int
     name: str
-    heard: float
-    busy: bool
+    heard: float = 0.0
+    busy: bool = False
 
 
 class HungProcessWatch:
@@ -105,12 +105,11 @@ class HungProcessWatch:
         if word == Sign.BYE.value:
             self._forget(process)
             return
-        known = self._known.get(process)
-        if known is None:
+        if process not in self._known:
             with contextlib.suppress(ProcessLookupError):
-                self._known[process] = _Known(os.pidfd_open(process), name, self._clock.seconds, busy=False)
-            return
-        known.heard, known.busy = self._clock.seconds, word == Sign.BUSY.value
+                self._known[process] = _Known(os.pidfd_open(process), name)
+        if known := self._known.get(process):
+            known.heard, known.busy = self._clock.seconds, word == Sign.BUSY.value
 
     def _judge_all(self) -> None:
         for process, known in tuple(self._known.items()):

@@ -203,7 +203,7 @@ line = LineToStarter("/node")
 """
 LIVES = "print('alive', flush=True)\nwhile True: line.say(Sign.ALIVE); time.sleep(0.05)"
 HANGS = "line.say(Sign.ALIVE); print('alive', flush=True); time.sleep(60)"
-LOADS = "line.say(Sign.ALIVE); line.say(Sign.BUSY); print('alive', flush=True); time.sleep(60)"
+LOADS = "line.say(Sign.BUSY); print('alive', flush=True); time.sleep(60)"
 
 
 def signing(program: str) -> ProcessSpec:
