@@ -7,6 +7,7 @@ because that is what has to be alive: a node whose callbacks no longer run is as
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -23,8 +24,9 @@ BEAT_SECONDS = 0.2
 
 # A node that has been silent for so long is not coming back under this name, s.
 _FORGOTTEN_SECONDS = 60.0
-# Whoever makes up names shall not fill the memory.
-_MOST_PEERS = 64
+# Whoever makes up names shall not fill the memory, or the log.
+_NAME = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]{0,63}){1,4}")
+_MOST_PEERS = 16
 
 
 def heartbeat_qos() -> QoSProfile:
@@ -84,8 +86,13 @@ class PeerWatch:
         name = beat.frame_id
         if beat.stamp.sec == 0 and beat.stamp.nanosec == 0:
             self._heard.pop(name, None)
-        elif name != self._own_name and (name in self._heard or len(self._heard) < _MOST_PEERS):
+        elif name in self._heard or (
+            name != self._own_name and len(self._heard) < _MOST_PEERS and _NAME.fullmatch(name)
+        ):
             self._heard[name] = self._clock.seconds
+
+    def _is_peer(self, name: str) -> bool:
+        return name != self._own_name and _NAME.fullmatch(name) is not None
 
     def silent(self) -> dict[str, str]:
         """Why each silent node is taken for hung, by its name without the namespace; to be called every 0.1 s."""
