@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from jepa_ros.msg import PlannerStatus
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -161,7 +162,9 @@ class Soak:
         if self._goals and waits and now - self._shown_at > 1.0:
             self._shown_at = now
             self.results.goals += 1
-            self._nodes.operator.show_goal(self._chance.choice(self._goals))
+            goal = self._chance.choice(self._goals)
+            goal.header.stamp = Time()  # else it would have the name of a goal that was pursued before
+            self._nodes.operator.show_goal(goal)
 
     # --- a run ----------------------------------------------------------------------------------------------
 

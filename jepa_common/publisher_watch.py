@@ -10,7 +10,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 # A process that was killed stays in the graph until its lease ends, beside the one that was started in its place, s.
 LEASE_SECONDS = 25.0
 # The graph learns of an endpoint a moment before it learns the node's name, s.
-_NAMELESS_SECONDS = 1.0
+_NAMELESS_SECONDS = 0.3
 _NAMELESS = "_NODE_NAME_UNKNOWN_"
 
 
