@@ -68,6 +68,7 @@ COMMANDS = (
     Command("envelope", "jepa_tools.envelope", "envelope", "record what the planner's motion asks of the joints"),
     Command("record", "jepa_tools.recorder", "record", "record topics to a bag"),
     Command("convert", "jepa_tools.convert", "convert", "convert checkpoints, bags and LeRobot datasets"),
+    Command("view", "jepa_tools.view.command", "view", "show a running robot in a browser, and command it"),
     Command("calibrate", "jepa_tools.calibrate", "calibrate", "find out how the camera stands, from small moves"),
     Command("doctor", "jepa_tools.doctor", "doctor", "look at the installation and at what runs, and say what to do"),
     Command("bench", "jepa_tools.bench", "bench", "time planning and encoding"),
