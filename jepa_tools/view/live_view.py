@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jepa_planner.client import JepaPlanner
-from jepa_tools.ros_client import RosClient
+from jepa_tools.operation.ros_client import RosClient
 from jepa_tools.view.board import Board
 from jepa_tools.view.config import ViewConfig
 from jepa_tools.view.page_server import Address, PageServer

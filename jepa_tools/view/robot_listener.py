@@ -23,7 +23,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from jepa_common.qos_profiles import camera_qos, joint_states_qos, latched_qos, latest_qos
 from jepa_perception.image_conversion import compressed_to_rgb, image_to_rgb
 from jepa_planner.goal_machine import State
-from jepa_tools.ros_client import RosClient
+from jepa_tools.operation.ros_client import RosClient
 from jepa_tools.view.arm_shape import ArmShape, Body
 from jepa_tools.view.board import Board
 from jepa_tools.view.config import ViewConfig

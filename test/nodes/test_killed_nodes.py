@@ -11,9 +11,9 @@ import yaml
 from jepa_ros.msg import PlannerStatus
 
 from jepa_common.resources import find_resource
-from jepa_tools.node_table import DEPLOYMENTS
-from jepa_tools.pursuit import pursue
-from jepa_tools.running_table import NodesConfig, RunningTable, running_table
+from jepa_tools.bring_up.deployments import DEPLOYMENTS
+from jepa_tools.operation.pursuit import pursue
+from jepa_tools.operation.running_nodes import NodesConfig, RunningNodes, running_nodes
 
 MAX_STEPS = 8
 # Two cores, shared with everything else that runs.
@@ -21,7 +21,7 @@ PATIENCE = 240.0
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTable]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNodes]:
     """All nodes, with goals that are given up soon and never reached: one that is has no reason to give."""
     folder = tmp_path_factory.mktemp("killed")
     parameters = yaml.safe_load(find_resource("config", "sim.yaml").read_text())
@@ -32,14 +32,14 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTable]:
     }
     file = folder / "parameters.yaml"
     file.write_text(yaml.safe_dump(parameters))
-    with running_table(NodesConfig(params_file=str(file), start_seconds=PATIENCE), folder / "nodes.log") as running:
+    with running_nodes(NodesConfig(params_file=str(file), start_seconds=PATIENCE), folder / "nodes.log") as running:
         yield running
 
 
 @pytest.mark.parametrize("name", [node.name for node in DEPLOYMENTS["sim"].nodes])
-def test_a_killed_node_is_active_again_and_the_goal_ends_with_a_reason(table: RunningTable, name: str):
-    assert table.runner is not None
-    runner, operator = table.runner, table.operator
+def test_a_killed_node_is_active_again_and_the_goal_ends_with_a_reason(running: RunningNodes, name: str):
+    assert running.runner is not None
+    runner, operator = running.runner, running.operator
     operator.reset(1, "reach")
     goal = operator.picture()
     operator.reset(2, "reach")
@@ -55,7 +55,7 @@ def test_a_killed_node_is_active_again_and_the_goal_ends_with_a_reason(table: Ru
     assert killed
     assert pursuit.outcome in ("reached", "aborted")
     assert pursuit.reason
-    table.client.wait_until(lambda: runner.respawns(name) == before + 1, f"{name} to be started again", PATIENCE)
+    running.client.wait_until(lambda: runner.respawns(name) == before + 1, f"{name} to be started again", PATIENCE)
     assert runner.process_id(name) not in killed
-    table.client.wait_until_active(DEPLOYMENTS["sim"].lifecycle_names, PATIENCE)
+    running.client.wait_until_active(DEPLOYMENTS["sim"].lifecycle_names, PATIENCE)
     operator.picture()

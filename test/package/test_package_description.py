@@ -72,3 +72,13 @@ def test_every_interface_package_that_is_imported_is_declared(package):
         for match in re.findall(r"^\s*from (\w+_msgs|\w+_interfaces|rclpy)\b", path.read_text(), re.MULTILINE)
     }
     assert {name for name in imported if f">{name}<" not in declared} == set()
+
+
+def test_only_the_command_line_itself_is_loose_in_jepa_tools():
+    assert {path.name for path in (ROOT / "jepa_tools").glob("*.py")} == {"__init__.py", "__main__.py", "cli.py"}
+
+
+def test_launch_files_and_what_they_import_need_no_other_folder_of_jepa_tools():
+    files = [*(ROOT / "launch").glob("*.py"), *(ROOT / "jepa_tools" / "bring_up").glob("*.py")]
+    imported = {name for path in files for name in re.findall(r"\bjepa_tools\.(\w+)", path.read_text())}
+    assert imported == {"bring_up"}

@@ -22,7 +22,7 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
-from jepa_tools.ros_client import RosClient
+from jepa_tools.operation.ros_client import RosClient
 
 _PUT_ELSEWHERE = 20.0  # rad/s: no arm moves so fast, a simulator does
 

@@ -35,7 +35,7 @@ class Plot {
     this.plot = new uPlot({
       ...this.size(), legend: { show: series.length > 1, live: false }, cursor: { y: false, points: { show: false } },
       scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
-      axes: [{ ...axis, space: 70 }, { ...axis, size: 46, space: 22 }],
+      axes: [{ ...axis, space: 80, size: 24, values: (_, times) => times.map((time) => new Date(time * 1000).toLocaleTimeString()) }, { ...axis, size: 46, space: 22 }],
       series: [{}, ...series.map(([, label, stroke]) => ({ label, stroke, width: 2, points: { size: 4 }, spanGaps: true }))],
     }, [[], ...series.map(() => [])], place);
     new ResizeObserver(() => this.plot.setSize(this.size())).observe(place);

@@ -1,5 +1,5 @@
 // The arm in 3-D: bodies as triangles with a place each, and lines; drag turns, wheel or two fingers zoom, double click resets.
-const HOME = { yaw: 0.9, pitch: 0.45, distance: 2.1, target: [0.3, 0, 0.35] };
+const HOME = { yaw: 0.9, pitch: 0.45, distance: 1.75, target: [0.25, 0, 0.32] };
 const FIELD_OF_VIEW = 0.7;
 const LIMITS = { pitch: [-0.2, 1.5], distance: [0.4, 8] };
 const FLOATS_PER_CORNER = 11; // of a line: start 3, end 3, side 1, colour 4

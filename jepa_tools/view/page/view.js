@@ -132,7 +132,7 @@ function setState(state, reason) {
 function showStatus(status) {
   setState(status.state, status.reason);
   element("model").textContent = status.model;
-  element("progress").textContent = status.sub_goals > 1 ? `goal ${Math.min(status.sub_goal + 1, status.sub_goals)} of ${status.sub_goals}` : "";
+  element("progress").textContent = status.sub_goals > 1 ? `picture ${Math.min(status.sub_goal + 1, status.sub_goals)} of ${status.sub_goals}` : "";
   element("values").replaceChildren(...VALUES.map(([name, words]) => row(words, number(status[name]))));
 }
 
@@ -153,7 +153,7 @@ function showHealth(name, { level, message }) {
     element("health").append(item);
   }
   item.className = HEALTH[level] ?? "bad";
-  item.replaceChildren(document.createElement("b"), `${name}: ${message}`);
+  item.replaceChildren(document.createElement("b"), `${name.replace(/: state$/, "")}: ${message}`);
 }
 
 // --- orders ----------------------------------------------------------------------------------------------------------
