@@ -26,6 +26,7 @@ from visualization_msgs.msg import MarkerArray
 
 from jepa_common.diagnostics import DiagnosticsPublisher
 from jepa_common.health import Level, Report
+from jepa_common.heartbeat import Heartbeat
 from jepa_common.managed_node import NodeStartError
 from jepa_common.parameters import declare_parameters, parameter, read_parameters
 from jepa_common.qos_profiles import OVERRIDABLE, camera_qos, latched_qos, latest_qos
@@ -102,6 +103,7 @@ class SimNode(Node):
         self._camera_info = camera_info(self._settings, self._simulation.vertical_fov)
         self._open_topics()
         self._diagnostics = DiagnosticsPublisher(self, self._report)
+        self._heartbeat = Heartbeat(self)
         self._thread = ThreadPoolExecutor(1, "simulation")
         self._running = self._thread.submit(self._run)
 
@@ -109,6 +111,7 @@ class SimNode(Node):
         """Ends the simulation's thread first: it publishes."""
         self._pace.stop()
         self._thread.shutdown()
+        self._heartbeat.end()
         super().destroy_node()
 
     def _build_simulation(self) -> ControlledSimulation:

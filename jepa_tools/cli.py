@@ -77,6 +77,7 @@ COMMANDS = (
     Command(
         "doctor", "jepa_tools.doctor.command", "doctor", "look at the installation and at what runs, and say what to do"
     ),
+    Command("security", "jepa_tools.security.command", "security", "write who may say what, as a policy of SROS2"),
     Command("bench", "jepa_tools.bench.command", "bench", "time planning and encoding"),
 )
 
