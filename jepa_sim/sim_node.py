@@ -42,7 +42,7 @@ from jepa_sim.controlled_simulation import (
     JointReadings,
     Picture,
 )
-from jepa_sim.meshes import SceneError
+from jepa_sim.meshes import SceneError, mesh_folder
 from jepa_sim.object_markers import object_markers
 from jepa_sim.real_time import PaceConfig, RealTimePace
 from jepa_sim.robot_description import ARM_JOINTS, franka_panda
@@ -137,7 +137,7 @@ class SimNode(Node):
         self._camera_info_topic = self._publisher(CameraInfo, "camera_info", camera_qos())
         self._objects = self._publisher(MarkerArray, "objects", best_effort)
         self._description = self._publisher(String, "robot_description", latched_qos())
-        self._description.publish(String(data=franka_panda().to_urdf()))
+        self._description.publish(String(data=franka_panda().to_urdf(mesh_folder())))
         self._follow("joint_trajectory", self._simulation.follow_arm)
         self._follow("gripper_trajectory", self._simulation.follow_gripper)
         self.create_service(ResetSimulation, "reset_simulation", self._on_reset)

@@ -70,6 +70,7 @@ COMMANDS = (
     Command("envelope", "jepa_tools.bench.envelope", "envelope", "record what the planner's motion asks of the joints"),
     Command("record", "jepa_tools.recording.recorder", "record", "record topics to a bag"),
     Command("convert", "jepa_tools.conversion.command", "convert", "convert checkpoints, bags and LeRobot datasets"),
+    Command("view", "jepa_tools.view.command", "view", "show a running robot in a browser, and command it"),
     Command(
         "calibrate", "jepa_tools.calibration.command", "calibrate", "find out how the camera stands, from small moves"
     ),

@@ -96,7 +96,18 @@ OTHERS: dict[str, Access] = {
     OPERATOR: _ANY_NODE
     | Access(
         publish=("goal_image", "goal_image/compressed"),
-        subscribe=("image", "joint_states", "planner_status", "planner_markers", "robot_description", "/diagnostics"),
+        subscribe=(
+            "image",
+            "image/compressed",
+            "goal_image",
+            "goal_image/compressed",
+            "imagined/compressed",
+            "joint_states",
+            "planner_status",
+            "planner_markers",
+            "robot_description",
+            "/diagnostics",
+        ),
         request=(
             "reset_simulation",
             *(f"{node}/{service[2:]}" for node in NODES for service in _PARAMETER_SERVICES),
