@@ -73,7 +73,12 @@ NODES: dict[str, Access] = {
         subscribe=("image", "image/compressed", "goal_image", "goal_image/compressed"),
     ),
     "predictor": _LIFECYCLE_NODE
-    | Access(subscribe=("latent", "goal_latent"), reply=("score_actions", "predict_latents")),
+    | Access(
+        # The picture is of models with a decoder.
+        publish=("imagined/compressed",),
+        subscribe=("latent", "goal_latent"),
+        reply=("score_actions", "predict_latents"),
+    ),
     "planner": _LIFECYCLE_NODE
     | Access(
         # The planner shows the goals of its clients to the encoder and the predictor.

@@ -15,12 +15,13 @@ from jepa_sim.sim_node import SimNode
 from jepa_tools.security.command import SecurityConfig, security
 from jepa_world_model.predictor_node import PredictorNode
 
-# Depends on what is installed, and on whether time is simulated.
+# Depends on what is installed, on the model, and on whether time is simulated.
 NOT_EVERYWHERE = {
     ("subscribe", "/clock"),
     ("subscribe", "/parameter_events"),
     ("subscribe", "/controller_state"),
     ("publish", "/controller_state"),
+    ("publish", "/imagined/compressed"),
 }
 Rights = dict[str, set[tuple[str, str]]]
 
