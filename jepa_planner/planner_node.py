@@ -275,9 +275,11 @@ class PlannerNode(ManagedNode[PlannerParameters]):
             self._left_out, self._left_out_at = left_out, time.monotonic()
             self.get_logger().warning(left_out, throttle_duration_sec=WARNING_PERIOD_SECONDS)
 
-    def _on_report(self, stamp: float, names: Sequence[str], positions: Sequence[float]) -> None:
+    def _on_report(
+        self, stamp: float, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float]
+    ) -> None:
         if self._loop is not None:
-            self._loop.desired_state(stamp, names, positions)
+            self._loop.desired_state(stamp, names, positions, velocities)
 
     def _on_latent(self, message: Latent) -> None:
         refusal = self._goals.why_refused(message)

@@ -220,8 +220,9 @@ class SimNode(Node):
     def _publish_desired(self) -> None:
         """What the arm's controller follows, for those who want to know what became of their commands."""
         if self._desired.get_subscription_count() > 0:
-            time_ns, positions = self._simulation.desired_arm()
-            message = JointState(name=list(ARM_JOINTS), position=array.array("d", positions))
+            time_ns, desired = self._simulation.desired_arm()
+            message = JointState(name=list(ARM_JOINTS), position=array.array("d", desired.positions))
+            message.velocity = array.array("d", desired.velocities)
             message.header.stamp = to_stamp(time_ns)
             self._desired.publish(message)
 
