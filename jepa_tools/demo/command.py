@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from jepa_tools.demo.trace import read_demo_trace
 from jepa_tools.operation.running_nodes import NodesConfig, RunningNodes, running_nodes
 from jepa_tools.operation.task_run import TaskRun, run_task
 from jepa_tools.recording.recorder import TopicRecorder
+from jepa_tools.view.config import ViewConfig
+from jepa_tools.view.live_view import LiveView
 
 BAG, LOG, RESULT = "bag", "nodes.log", "result.json"
 RECORDED_FIRST = ("*/image", "*/joint_states", "*/planner_status")
@@ -38,6 +41,7 @@ class DemoConfig:
         task: What to do, such as reach, grasp_cup or pick_place_box.
         timeout: Seconds to wait for the goals to be reached or given up.
         nodes: How the nodes are started.
+        view: Port of a live view of the run, to open in a browser (see `jepa view`); none unless given.
     """
 
     seed: int = 1
@@ -45,6 +49,7 @@ class DemoConfig:
     task: str = "reach"
     timeout: float = 120.0
     nodes: NodesConfig = field(default_factory=NodesConfig)
+    view: int | None = None
 
 
 def demo(config: DemoConfig) -> int:
@@ -82,7 +87,10 @@ def _run(config: DemoConfig, task: Task, episode: TaskEpisode) -> tuple[TaskRun,
     with (
         running_nodes(config.nodes, config.out / LOG) as nodes,
         TopicRecorder(config.out / BAG, metadata=metadata, use_sim_time=True) as recorder,
+        nullcontext() if config.view is None else LiveView(ViewConfig(port=config.view)) as live,
     ):
+        if live is not None:
+            print(f"watch it at {live.url}", flush=True)
         recorder.wait_for(RECORDED_FIRST, config.nodes.start_seconds)
         run = _perform(config, task, episode, nodes)
         recorder.set_metadata("model", run.pursuit.model)
