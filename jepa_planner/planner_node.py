@@ -32,6 +32,7 @@ from jepa_common.managed_node import ManagedNode
 from jepa_common.parameters import with_changes
 from jepa_common.publisher_watch import PublisherWatch
 from jepa_common.qos_profiles import OVERRIDABLE, joint_states_qos, latched_qos, latest_qos
+from jepa_common.robots import ROBOTS, URDF_ONLY
 from jepa_common.run_node import run_node
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
 from jepa_planner.arm_motion import ArmMotion
@@ -43,11 +44,12 @@ from jepa_planner.goal_intake import GoalIntake
 from jepa_planner.goal_machine import GoalResult, State
 from jepa_planner.joint_history import JointHistory, JointStateRefusedError
 from jepa_planner.kinematics import Kinematics
+from jepa_planner.limits import published_limits
 from jepa_planner.moments import Moments
 from jepa_planner.mpc import Action, Mpc
 from jepa_planner.planner_markers import plan_markers
 from jepa_planner.planner_messages import arm_message, gripper_message
-from jepa_planner.planner_parameters import TABLES, PlannerParameters
+from jepa_planner.planner_parameters import PlannerParameters
 from jepa_planner.planner_services import PlannerServices, ServiceRefusedError
 from jepa_planner.robot_check import check_robot
 from jepa_planner.safety import ApprovedCommand
@@ -254,8 +256,8 @@ class PlannerNode(ManagedNode[PlannerParameters]):
                 f"robot_description: {', '.join(kinematics.held_joints)} between {arm.base_link} and {arm.tip_link} "
                 "are not among arm.joints: they count as being at zero"
             )
-        if settings.robot_type in TABLES:
-            check_robot(kinematics, TABLES[settings.robot_type](arm.joints))
+        if settings.robot_type != URDF_ONLY:
+            check_robot(kinematics, published_limits(ROBOTS.load(settings.robot_type), arm.joints))
         limits = settings.limits.apply(kinematics.limits(), settings.robot_type)
         safety = settings.safety.config(arm)
         motion = ArmMotion(kinematics, limits, safety, settings.motion.config(arm))

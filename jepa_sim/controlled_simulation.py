@@ -15,7 +15,7 @@ from jepa_sim.reset import ResetConfig, reset_scene
 from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, HAND, franka_panda
 from jepa_sim.scene import OBJECTS, SceneConfig
 from jepa_sim.simulation import Simulation
-from jepa_sim.task_names import REACH, check_task
+from jepa_sim.task_names import REACH, TASKS
 from jepa_sim.trajectory_controller import (
     DesiredState,
     Trajectory,
@@ -102,7 +102,7 @@ class ControlledSimulation:
         Raises:
             ValueError: an unknown task, or joint positions outside the arm's limits; then nothing has changed.
         """
-        check_task(task)
+        TASKS.load(task)
         arm = joint_positions if len(joint_positions) else None
         with self._lock:
             for name in self._simulation.spawned:
