@@ -103,10 +103,10 @@ class ArmMotion:
         if self._following is not None:
             self._following.measured(time, positions)
 
-    def report(self, time: float, positions: Vector) -> None:
-        """Takes in where the arm's controller says that the joints [joints] should be at ``time``, s."""
+    def report(self, time: float, positions: Vector, velocities: Vector | None = None) -> None:
+        """Takes in where the arm's controller says that the joints [joints] should be at ``time``, s, and how fast."""
         if self._following is not None:
-            self._following.reported(time, positions)
+            self._following.reported(time, positions, velocities)
 
     def is_certain(self, now: float) -> bool:
         """Whether the arm is seen to follow what it was told."""
@@ -170,9 +170,8 @@ class ArmMotion:
             commanded = self._mirror()
             others = self._followed().undecided(now)
             start = self._starts(now)[0] if careful or not others else self._least_bad_start(now, others)
-            if careful and (
-                now < self._followed().joins_until or self.safety.why_bad_join(start, now, commanded, others)
-            ):
+            is_safe = self.safety.joining.best(start, now, commanded, others).is_safe
+            if careful and (now < self._followed().joins_until or not is_safe):
                 return Verdict(None, _UNSEEN)
             state = commanded.sample(start)
             stops = [self._planner.to_rest(start, state, together) for together in (False, True)]
@@ -184,7 +183,7 @@ class ArmMotion:
     def commit(self, command: ApprovedCommand, now: float) -> None:
         """Notes that ``command`` was sent to the arm."""
         following = self._followed()
-        following.sent(command.segment, command.joins)
+        following.sent(command.segment, command.sent.start if command.joins else float("-inf"))
         if self._first_start is None:
             self._first_start = command.segment.start
         # Images and joint states up to this old are still compared with what was commanded for their time.
@@ -196,12 +195,13 @@ class ArmMotion:
         if now < self._followed().joins_until:
             raise TooSoonError(_UNSEEN)
         for start in self._starts(now):
-            if not self.safety.why_bad_join(start, now, self._mirror(), others):
+            if not self.safety.joining.why_bad(start, now, self._mirror(), others):
                 return start
-        raise MotionError(_UNSEEN)
+        raise TooSoonError(_UNSEEN)
 
     def _least_bad_start(self, now: float, others: Sequence[MotionState]) -> float:
-        return min(self._starts(now), key=lambda start: self.safety.join_share(start, now, self._mirror(), others))
+        joins = [(start, self.safety.joining.best(start, now, self._mirror(), others)) for start in self._starts(now)]
+        return min(joins, key=lambda known: known[1].roughness)[0]
 
     def _starts(self, now: float) -> list[float]:
         """When a segment could begin, s, from the earliest on."""

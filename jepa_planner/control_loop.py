@@ -80,6 +80,16 @@ class _Picture:
     positions: Vector
 
 
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """A planned action that the arm could not be told yet, since a steady time, s."""
+
+    job: Job
+    action: Action
+    plan_seconds: float
+    since: float
+
+
 class Stepper(Protocol):
     """What decides on actions, one at a time: the planner (`Mpc`), or a calibration. One thread steps it."""
 
@@ -204,6 +214,7 @@ class ControlLoop:
         self._planned_goal: Hashable | None = None
         self._planned_at = float("-inf")
         self._planned_stamp = 0
+        self._waiting: _Waiting | None = None
         self._now = Moment(float("-inf"), float("-inf"))
         self._stopping = False
         # Whether the clock has jumped, and nobody knows yet whether this is still the arm that was commanded.
@@ -272,13 +283,19 @@ class ControlLoop:
         elif now.steady - self._doubted_at > _DOUBT_SECONDS:
             self._doubt, self._doubted_since = "", None
 
-    def desired_state(self, stamp: float, names: Sequence[str], positions: Sequence[float]) -> None:
-        """Takes in where the arm's controller says that its joints should be at ``stamp``, s; ignores another arm's."""
-        told = dict(zip(names, positions, strict=False))
-        wanted = np.array([told.get(name, np.nan) for name in self._kinematics.joint_names], dtype=np.float64)
+    def desired_state(
+        self, stamp: float, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float] = ()
+    ) -> None:
+        """Takes in what the arm's controller says that its joints should do at ``stamp``, s; ignores another arm's."""
+        wanted = self._column(names, positions)
         if np.all(np.isfinite(wanted)):
+            speeds = self._column(names, velocities)
             with self._lock:
-                self._arm.report(stamp, wanted)
+                self._arm.report(stamp, wanted, speeds if np.all(np.isfinite(speeds)) else None)
+
+    def _column(self, names: Sequence[str], values: Sequence[float]) -> Vector:
+        known = dict(zip(names, values, strict=False))
+        return np.array([known.get(name, np.nan) for name in self._kinematics.joint_names], dtype=np.float64)
 
     def latent(self, now: Moment, stamp: int, content: int | None = None) -> None:
         """Notes that a latent of the image of ``stamp``, ns, can be planned from.
@@ -321,7 +338,7 @@ class ControlLoop:
             self._mpc = mpc
             self._arm.safety.forget()
             self._losses = 0
-            self._settling_since = None
+            self._settling_since = self._waiting = None
             self.machine.start(sequence)
 
     @property
@@ -354,6 +371,7 @@ class ControlLoop:
                 self.machine.hold(code, reason, now.steady, abort=self._losses > _LOSSES)
             self._notice_unfollowed(now)
             self._find_unsure_arm(now)
+            self._try_again(now)
             if self.machine.must_rest or (self._settling_since is not None and not self._settles_there):
                 self._rest(now)
 
@@ -501,6 +519,7 @@ class ControlLoop:
             sequence = self.machine.sequence
             if (
                 self._planning
+                or self._waiting is not None
                 or not self.machine.wants_step
                 or sequence is None
                 or self._mpc is None
@@ -584,6 +603,9 @@ class ControlLoop:
             now = self._time(now)
             observation = self._observation(now, action.energy, action.surprise)
             verdict = self._arm.toward(job.state, action.values, action.closedness, observation)
+            if verdict.wait:
+                self._waiting = _Waiting(job, action, plan_seconds, now.steady)
+                return
             if verdict.command is None:
                 self._refuse(job, observation, verdict, now)
                 return
@@ -593,10 +615,23 @@ class ControlLoop:
         job.sequence.take_back()
         self.machine.hold(ErrorCode.STALE_DATA, _TOO_LATE, now.steady)
 
+    def _try_again(self, now: Moment) -> None:
+        """What the arm could not be told yet it may be told now; after a while that is planned anew."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return
+        wanted = self.machine.goal == waiting.job.goal and self.machine.wants_step and not self._why_not_ready(now)[1]
+        if not wanted or now.steady - waiting.since > self._config.step_seconds:
+            waiting.job.sequence.take_back()
+            return
+        self._command(waiting.job, waiting.action, now, waiting.plan_seconds)
+        if self._waiting is not None:
+            self._waiting = waiting
+        else:
+            self._planned_at = now.steady
+
     def _refuse(self, job: Job, observation: Observation, verdict: Verdict, now: Moment) -> None:
         job.sequence.take_back()
-        if verdict.wait:
-            return
         stale = bool(self._arm.safety.why_stale(observation))
         code = ErrorCode.STALE_DATA if stale else ErrorCode.UNSAFE
         self.machine.hold(code, verdict.reason, now.steady, verdict.abort)

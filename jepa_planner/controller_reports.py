@@ -11,8 +11,8 @@ from jepa_common.managed_node import ManagedNode
 from jepa_common.qos_profiles import joint_states_qos
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
 
-OnReport = Callable[[float, Sequence[str], Sequence[float]], None]
-"""Takes a time, s, and names and desired positions of joints, rad."""
+OnReport = Callable[[float, Sequence[str], Sequence[float], Sequence[float]], None]
+"""Takes a time, s, and names, desired positions, rad, and desired velocities, rad/s, or none, of joints."""
 
 
 def hear_reports(node: ManagedNode[Any], on_report: OnReport) -> None:
@@ -24,10 +24,10 @@ def hear_reports(node: ManagedNode[Any], on_report: OnReport) -> None:
     """
 
     def on_desired(message: JointState) -> None:
-        on_report(_seconds(message), message.name, message.position)
+        on_report(_seconds(message), message.name, message.position, message.velocity)
 
     def on_state(message: Any) -> None:
-        on_report(_seconds(message), message.joint_names, message.reference.positions)
+        on_report(_seconds(message), message.joint_names, message.reference.positions, message.reference.velocities)
 
     node.subscribe_while_active(JointState, "desired_joint_states", on_desired, joint_states_qos())
     state_type = _controller_state_type()

@@ -21,14 +21,16 @@ class FollowingConfig:
     tolerance: rad by which a joint may miss what its controller follows, once the servo's lag is taken out.
     reported_tolerance: the same for what the controller itself says that it follows, rad.
     reported_seconds: for so long after such a word the measured state decides nothing, s.
+    speed_seconds: a difference of speeds counts as the difference of positions that it makes in this time, s.
     """
 
     tolerance: float = 0.008
     reported_tolerance: float = 0.003
     reported_seconds: float = 0.1
+    speed_seconds: float = 0.02
 
     def __post_init__(self) -> None:
-        if not min(self.tolerance, self.reported_tolerance, self.reported_seconds) > 0:
+        if not min(self.tolerance, self.reported_tolerance, self.reported_seconds, self.speed_seconds) > 0:
             raise ValueError(f"tolerances and times must be positive: {self}")
 
 
@@ -49,12 +51,39 @@ class _Alternative:
         return self.segment.start
 
 
+class Misses:
+    """How far what the controller follows usually seems to be from what it was told, rad."""
+
+    def __init__(self, tolerance: float) -> None:
+        """``tolerance``: how far it may be, rad."""
+        self.tolerance = tolerance
+        self._miss = tolerance / (2 * _UNUSUAL)
+
+    def learn(self, miss: float) -> None:
+        """One sample, rad, while it is certain what is followed: more counts at once, less gradually."""
+        self._miss = max(miss, _FORGETTING * self._miss)
+
+    @property
+    def unusual(self) -> float:
+        """What is not followed is further away, rad."""
+        return min(max(_UNUSUAL * self._miss, _LEAST_MISS), self.tolerance / 2)
+
+
+# Share of an earlier miss that still counts at the next sample.
+_FORGETTING = 0.97
+# How much more than usual is unusual, and the least that a joint has to be elsewhere to be seen there, rad.
+_UNUSUAL = 3.0
+_LEAST_MISS = 3e-4
+
+
 class ServoLag:
     """How far a position servo is behind, s: least squares from its rates and its errors. Not thread-safe."""
 
     def __init__(self, longest: float = 0.15) -> None:
         """``longest``: that it may be, s."""
         self._longest = longest
+        self.misses = Misses(FollowingConfig.tolerance)
+        """How far it usually is from what it was told, once the lag is taken out."""
         self._product = self._square = 0.0
 
     def learn(self, rate: Vector, behind: Vector) -> None:
@@ -99,22 +128,22 @@ class Following:
         self._reported_at = float("-inf")
         self._lag = lag
         self._deviation = np.zeros_like(np.asarray(position, dtype=np.float64))
+        self._reported_misses = Misses(config.reported_tolerance)
         self.unfollowed = 0
         """Commands in a row that the arm was seen not to follow."""
         self.joins_until = float("-inf")
         """Until then, s, the controller may be on its way to a command that did not continue what it does."""
 
-    def sent(self, segment: Segment, joins: bool = False) -> None:
+    def sent(self, segment: Segment, joins_until: float = float("-inf")) -> None:
         """Takes ``segment`` for followed from its start on, until the arm shows something else.
 
-        ``joins``: the controller gets to its start in its own way, not by what it was told before.
+        ``joins_until``: until then, s, the controller gets there in its own way, if it was elsewhere.
         """
         known = self._alternatives[1 - _ALTERNATIVES :]
         self._alternatives = [*known, _Alternative(self.commanded.copy(), segment)]
         self.commanded.append(segment)
         self._contradictions = 0
-        if joins:
-            self.joins_until = segment.start
+        self.joins_until = max(self.joins_until, joins_until)
 
     def shift(self, seconds: float) -> None:
         """Moves everything by ``seconds``, as a clock that was set demands."""
@@ -133,10 +162,18 @@ class Following:
 
     # --- what is seen ---------------------------------------------------------------------------------------
 
-    def reported(self, time: float, positions: Vector) -> None:
-        """Takes in where the controller says that its joints should be at ``time``, s: [joints]."""
+    def reported(self, time: float, positions: Vector, velocities: Vector | None = None) -> None:
+        """Takes in where the controller says that its joints should be at ``time``, s, and how fast: each [joints]."""
         self._reported_at = time
-        self._judge(time, lambda wanted: positions - wanted, self._config.reported_tolerance)
+
+        def error(wanted: MotionState) -> Vector:
+            off = positions - wanted.position
+            if velocities is None:
+                return off
+            ahead = self._config.speed_seconds * (velocities - wanted.velocity)
+            return off + np.where(off < 0, -1, 1) * np.abs(ahead)
+
+        self._judge(time, error, self._reported_misses)
 
     def measured(self, time: float, positions: Vector) -> None:
         """Takes in where the joints are at ``time``, s: [joints]. Anything not newer than before is ignored."""
@@ -147,7 +184,7 @@ class Following:
         if not self._contradictions:
             self._lag.learn(rate, self.commanded.sample(time).position - positions)
         if time - self._reported_at > self._config.reported_seconds:
-            self._judge(time, lambda wanted: self._lag.error(positions, rate, wanted), self._config.tolerance)
+            self._judge(time, lambda wanted: self._lag.error(positions, rate, wanted.position), self._lag.misses)
 
     def _rate(self) -> Vector:
         """Velocities [joints] from the last positions; zeros when there are too few."""
@@ -157,26 +194,28 @@ class Following:
                 return (positions - then) / (time - before) if time - before < 10 * _RATE_SECONDS else 0 * positions
         return 0 * positions
 
-    def _judge(self, time: float, error: Callable[[Vector], Vector], tolerance: float) -> None:
+    def _judge(self, time: float, error: Callable[[MotionState], Vector], usual: Misses) -> None:
         """Compares what the controller seems to be told with each motion that it may follow.
 
         ``error`` gives the difference [joints] to where a motion wants the joints to be, rad.
         """
-        self._deviation = error(self.commanded.sample(time).position)
-        miss = _largest(self._deviation)
+        self._deviation = error(self.commanded.sample(time))
+        miss, tolerance = _largest(self._deviation), usual.tolerance
         parted = [known for known in self._alternatives if time > known.parts_at]
-        misses = [_largest(error(known.motion.sample(time).position)) for known in parted]
+        misses = [_largest(error(known.motion.sample(time))) for known in parted]
         if miss > tolerance and misses and min(misses) <= min(tolerance, miss / 2):
             self._contradict(parted[int(np.argmin(misses))], error, time)
             return
         self._contradictions = 0
+        if not parted:
+            usual.learn(miss)
         for known, other in zip(parted, misses, strict=True):
-            known.refuted = known.refuted + 1 if other > max(2 * miss, tolerance / 2) and miss <= tolerance else 0
-            if known.refuted >= _SEEN:
+            known.refuted = known.refuted + 1 if other > max(2 * miss, usual.unusual) and miss <= tolerance else 0
+            if known.refuted >= _SEEN or known.motion.rests_as(self.commanded, time):
                 self._alternatives.remove(known)
                 self.unfollowed = 0
 
-    def _contradict(self, alternative: _Alternative, error: Callable[[Vector], Vector], time: float) -> None:
+    def _contradict(self, alternative: _Alternative, error: Callable[[MotionState], Vector], time: float) -> None:
         """The arm does what it would do without a command: seen once it may be an error, seen twice it is so."""
         self._contradictions += 1
         if self._contradictions < _SEEN:
@@ -187,8 +226,8 @@ class Following:
         self.commanded = alternative.motion
         for segment in later:
             # Sent in the belief that the other was followed: the controller may be on its way there.
-            self.sent(segment, joins=True)
-        self._deviation = error(self.commanded.sample(time).position)
+            self.sent(segment, joins_until=segment.start)
+        self._deviation = error(self.commanded.sample(time))
         self._contradictions = 0
         self.unfollowed += 1
 

@@ -1,16 +1,18 @@
-"""Joint limits: the manufacturer's tables, and what is left of them after caution.
+"""Joint limits: the manufacturer's, and what is left of them after caution.
 
-Source: the manufacturer's published interface specification for Panda (FER) and FR3. Those of a URDF come
-from `Kinematics.limits`; `JointLimits.stricter` joins both.
+The tables are in `jepa_common.robots`. Those of a URDF come from `Kinematics.limits`; `JointLimits.stricter` joins
+both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
+from jepa_common.robots import FER, FR3, Robot
 
 Vector = npt.NDArray[np.float64]
 
@@ -148,46 +150,24 @@ class Envelope:
         return speed
 
 
+def published_limits(robot: Robot, names: Sequence[str]) -> JointLimits:
+    """The manufacturer's limits of an arm, whatever its joints are called here.
+
+    Raises:
+        ValueError: another number of joints.
+    """
+    if len(names) != len(robot.joints):
+        raise ValueError(f"this table is for {len(robot.joints)} joints, got {len(names)}: {tuple(names)}")
+    rows = np.array([robot.lower, robot.upper, robot.velocity, robot.acceleration, robot.jerk], dtype=np.float64)
+    ramp = None if robot.ramp is None else VelocityRamp(*(np.array(row) for row in astuple(robot.ramp)))
+    return JointLimits(tuple(names), rows[0], rows[1], rows[2], rows[3], rows[4], ramp)
+
+
 def fer_limits(names: Sequence[str]) -> JointLimits:
     """The published limits of the Franka Emika Robot (Panda), whatever its seven joints are called."""
-    return _table(
-        names,
-        lower=(-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973),
-        upper=(2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973),
-        velocity=(2.175,) * 4 + (2.61,) * 3,
-        acceleration=(15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0),
-        jerk=(7500.0, 3750.0, 5000.0, 6250.0, 7500.0, 10000.0, 10000.0),
-    )
+    return published_limits(FER, names)
 
 
 def fr3_limits(names: Sequence[str]) -> JointLimits:
     """The published limits of the Franka Research 3, with velocities that shrink near the position limits."""
-    return _table(
-        names,
-        lower=(-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159),
-        upper=(2.7437, 1.7837, 2.9007, -0.1518, 2.8065, 4.5169, 3.0159),
-        velocity=(2.62,) * 4 + (5.26, 4.18, 5.26),
-        acceleration=(10.0,) * 7,
-        jerk=(5000.0,) * 7,
-        ramp=VelocityRamp(
-            offset=np.array([0.30, 0.20, 0.20, 0.30, 0.35, 0.35, 0.35]),
-            gain=np.array([12.0, 5.17, 7.0, 8.0, 34.0, 11.0, 34.0]),
-            lower=np.array([-2.7501, -1.7918, -2.9065, -3.0481, -2.8101, 0.54092, -3.0196]),
-            upper=np.array([2.7501, 1.7918, 2.9065, -0.1458, 2.8101, 4.5205, 3.0196]),
-        ),
-    )
-
-
-def _table(
-    names: Sequence[str],
-    lower: Sequence[float],
-    upper: Sequence[float],
-    velocity: Sequence[float],
-    acceleration: Sequence[float],
-    jerk: Sequence[float],
-    ramp: VelocityRamp | None = None,
-) -> JointLimits:
-    if len(names) != len(lower):
-        raise ValueError(f"this table is for {len(lower)} joints, got {len(names)}: {tuple(names)}")
-    rows = np.array([lower, upper, velocity, acceleration, jerk], dtype=np.float64)
-    return JointLimits(tuple(names), rows[0], rows[1], rows[2], rows[3], rows[4], ramp)
+    return published_limits(FR3, names)

@@ -21,6 +21,8 @@ from jepa_planner.limits import JointLimits
 Vector = npt.NDArray[np.float64]
 # Points closer than this, s, are one: the controller's clock ticks in milliseconds.
 _CLOSEST = 2e-5
+# Arms at rest this close to each other, rad, are at the same place.
+_SAME_PLACE = 1e-4
 # Smaller velocities (rad/s) and accelerations are rounding errors, at which ruckig fails to synchronise joints.
 _DUST = 1e-9
 
@@ -141,13 +143,13 @@ class CommandedMotion:
             return self._segments[index].sample(time)
         return self._rest
 
-    def lead_in(self, now: float, segment: Segment) -> Segment:
-        """``segment`` preceded by the points between ``now``, s, and its start where the commanded jerk changes.
+    def lead_in(self, first: float, segment: Segment) -> Segment:
+        """``segment`` preceded by the points from ``first``, s, to its start where the commanded jerk changes.
 
         Without them a controller that takes a trajectory over on its arrival would join its present state and the first
         point by one polynomial, whose acceleration overshoots where the jerk should have changed.
         """
-        knots = [time for time in self._knots() if now < time < segment.start - _CLOSEST]
+        knots = self.knots(first, segment.start)
         if not knots:
             return segment
         states = [self.sample(time) for time in knots]
@@ -158,6 +160,15 @@ class CommandedMotion:
             np.concatenate([[state.velocity for state in states], segment.velocities]),
             np.concatenate([[state.acceleration for state in states], segment.accelerations]),
         )
+
+    def knots(self, after: float, before: float) -> list[float]:
+        """Instants from ``after`` until ``before``, s, at which the commanded jerk may change, in order."""
+        return [time for time in self._knots() if after <= time < before - _CLOSEST]
+
+    def rests_as(self, other: CommandedMotion, time: float) -> bool:
+        """Whether both are over at ``time``, s, at the same place."""
+        apart = np.abs(self.sample(time).position - other.sample(time).position)
+        return time >= max(self.end, other.end) and bool(np.max(apart) < _SAME_PLACE)
 
     def _knots(self) -> list[float]:
         """Instants at which the commanded jerk may change, in order."""
@@ -175,8 +186,8 @@ class CommandedMotion:
         return self._segments[-1].end if self._segments else float("-inf")
 
 
-def join(before: MotionState, after: MotionState, seconds: float) -> tuple[Vector, Vector]:
-    """Peaks [joints] of speed and acceleration of the quintic by which a controller gets from one state to another."""
+def join(before: MotionState, after: MotionState, seconds: float) -> tuple[Vector, Vector, Vector]:
+    """Peaks [joints] of speed, acceleration and jerk of the quintic by which a controller gets from state to state."""
     shares = np.linspace(0.0, 1.0, _JOIN_SAMPLES)
     powers = shares[:, None] ** np.arange(4)
     rows = [before.position, before.velocity * seconds, before.acceleration * seconds**2 / 2]
@@ -195,7 +206,11 @@ def join(before: MotionState, after: MotionState, seconds: float) -> tuple[Vecto
     accelerations = 2 * rows[2] + powers[:, 1:2] * (
         6 * cubic + 12 * powers[:, 1:2] * quartic + 20 * powers[:, 2:3] * quintic
     )
-    return np.abs(speeds).max(axis=0) / seconds, np.abs(accelerations).max(axis=0) / seconds**2
+    jerks = 6 * cubic + 24 * powers[:, 1:2] * quartic + 60 * powers[:, 2:3] * quintic
+    peaks = [
+        np.abs(values).max(axis=0) / seconds**order for order, values in enumerate((speeds, accelerations, jerks), 1)
+    ]
+    return peaks[0], peaks[1], peaks[2]
 
 
 # Instants at which such a quintic is looked at.

@@ -32,6 +32,7 @@ from jepa_common.managed_node import ManagedNode
 from jepa_common.parameters import with_changes
 from jepa_common.publisher_watch import PublisherWatch
 from jepa_common.qos_profiles import OVERRIDABLE, joint_states_qos, latched_qos, latest_qos
+from jepa_common.robots import ROBOTS, URDF_ONLY
 from jepa_common.run_node import run_node
 from jepa_common.stamps import NANOSECONDS_PER_SECOND, to_nanoseconds
 from jepa_planner.arm_motion import ArmMotion
@@ -43,11 +44,12 @@ from jepa_planner.goal_intake import GoalIntake
 from jepa_planner.goal_machine import GoalResult, State
 from jepa_planner.joint_history import JointHistory, JointStateRefusedError
 from jepa_planner.kinematics import Kinematics
+from jepa_planner.limits import published_limits
 from jepa_planner.moments import Moments
 from jepa_planner.mpc import Action, Mpc
 from jepa_planner.planner_markers import plan_markers
 from jepa_planner.planner_messages import arm_message, gripper_message
-from jepa_planner.planner_parameters import TABLES, PlannerParameters
+from jepa_planner.planner_parameters import PlannerParameters
 from jepa_planner.planner_services import PlannerServices, ServiceRefusedError
 from jepa_planner.robot_check import check_robot
 from jepa_planner.safety import ApprovedCommand
@@ -61,6 +63,8 @@ TICK_SECONDS = 0.02
 WATCH_SECONDS = 0.2  # between two looks at who publishes
 LOG_PERIOD_SECONDS = 2.0
 WARNING_PERIOD_SECONDS = 10.0
+# Without these nodes the planner is blind, or cannot think.
+_NEEDED = ("encoder", "predictor")
 
 
 class PlannerNode(ManagedNode[PlannerParameters]):
@@ -80,6 +84,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         self._model = self._description = self._description_refused = ""
         # What could not be used of a joint state, and when, s: it tells about the fingers, or about velocities.
         self._left_out, self._left_out_at = "", float("-inf")
+        self._intruder = ""  # why another publisher is one too many
         self._last_iteration: Iteration | None = None
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._status = StatusPublisher(self)
@@ -166,14 +171,13 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def _watch_publishers(self) -> None:
         """Where nothing else keeps others from the topics, at least they are noticed."""
         topics = [name for name in self._settings.safety.single_publishers if name != "/clock" or self._uses_sim_time]
-        watch = PublisherWatch(self, topics)
+        watch = PublisherWatch(self, topics, ("score_actions",) if topics else ())
+        self._intruder = ""
 
         def look() -> None:
-            intruder = watch.intruder(time.monotonic())
-            if intruder:
-                self._complain(intruder)
-            if self._loop is not None:
-                self._loop.distrust(intruder)
+            self._intruder = watch.intruder(time.monotonic())
+            if self._intruder:
+                self._complain(self._intruder)
 
         timer = self.create_timer(WATCH_SECONDS, look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.activated.callback(self.destroy_timer, timer)
@@ -256,8 +260,8 @@ class PlannerNode(ManagedNode[PlannerParameters]):
                 f"robot_description: {', '.join(kinematics.held_joints)} between {arm.base_link} and {arm.tip_link} "
                 "are not among arm.joints: they count as being at zero"
             )
-        if settings.robot_type in TABLES:
-            check_robot(kinematics, TABLES[settings.robot_type](arm.joints))
+        if settings.robot_type != URDF_ONLY:
+            check_robot(kinematics, published_limits(ROBOTS.load(settings.robot_type), arm.joints))
         self._state_frame = None
         if arm.state_link or arm.state_offset:
             link = Kinematics.from_urdf(urdf, arm.base_link, arm.state_link or arm.tip_link, arm.joints)
@@ -281,9 +285,11 @@ class PlannerNode(ManagedNode[PlannerParameters]):
             self._left_out, self._left_out_at = left_out, time.monotonic()
             self.get_logger().warning(left_out, throttle_duration_sec=WARNING_PERIOD_SECONDS)
 
-    def _on_report(self, stamp: float, names: Sequence[str], positions: Sequence[float]) -> None:
+    def _on_report(
+        self, stamp: float, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float]
+    ) -> None:
         if self._loop is not None:
-            self._loop.desired_state(stamp, names, positions)
+            self._loop.desired_state(stamp, names, positions, velocities)
 
     def _on_latent(self, message: Latent) -> None:
         refusal = self._goals.why_refused(message)
@@ -364,6 +370,8 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def _on_tick(self) -> None:
         if self._loop is not None and self.is_active:
+            hung = next((self.silent_peers[name] for name in _NEEDED if name in self.silent_peers), "")
+            self._loop.distrust(self._intruder or hung)
             self._loop.tick(self._now())
             self._goals.tick()
             self._plan_when_due()

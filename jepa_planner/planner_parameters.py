@@ -9,6 +9,7 @@ import numpy as np
 
 from jepa_common.gripper_description import GripperDescription
 from jepa_common.parameters import parameter
+from jepa_common.robots import FER, ROBOT_TYPES, ROBOTS, URDF_ONLY
 from jepa_planner.arm_motion import ArmMotionConfig
 from jepa_planner.calibration_moves import MoveConfig
 from jepa_planner.calibration_run import CalibrationConfig
@@ -21,8 +22,7 @@ from jepa_planner.limits import (
     LONGEST_STEP_HOLDING,
     Envelope,
     JointLimits,
-    fer_limits,
-    fr3_limits,
+    published_limits,
 )
 from jepa_planner.mpc import MpcConfig
 from jepa_planner.safety import Box, SafetyConfig, boxes_from_numbers
@@ -32,32 +32,26 @@ from jepa_world_model.model_card import AnyDistance, ModelCard, SolverPreset
 
 _NEXT_GOAL = "; a change counts from the next goal on"
 _OF_PRESET = "the preset's" + _NEXT_GOAL
-_PANDA_JOINTS = tuple(f"panda_joint{index}" for index in range(1, 8))
-_PANDA_FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
 # m; no finger of a table-top arm's gripper slides further.
 _LONGEST_FINGER_TRAVEL = 0.2
-
-
-TABLES = {"fer": fer_limits, "fr3": fr3_limits}
-"""The published limits of the arms that are known, by `robot_type`."""
 
 
 @dataclass(frozen=True)
 class ArmParameters:
     """Which chain of the robot description is driven."""
 
-    base_link: str = parameter("panda_link0", "Link in whose frame states, actions and the workspace are")
-    tip_link: str = parameter(
-        "panda_hand_tcp", "Link that is moved and whose pose is the state: between the fingertips"
-    )
+    base_link: str = parameter(FER.base_link, "Link in whose frame states, actions and the workspace are")
+    tip_link: str = parameter(FER.tip_link, "Link that is moved and whose pose is the state: between the fingertips")
     state_link: str = parameter("", "Link whose pose is the model's state, such as the flange; empty: tip_link")
     state_offset: tuple[float, ...] = parameter(
         (), "From that link to where the state is: x y z, m, roll pitch yaw, rad; empty: at the link"
     )
-    joints: tuple[str, ...] = parameter(_PANDA_JOINTS, "Arm joints in order, as in the URDF and joint_states")
-    finger_joints: tuple[str, ...] = parameter(_PANDA_FINGERS, "Finger joints; empty: no gripper")
-    finger_open: float = parameter(0.04, "Mean position of the finger joints when the gripper is open, m or rad")
-    finger_closed: float = parameter(0.0, "The same when it is closed; may be the larger one")
+    joints: tuple[str, ...] = parameter(FER.joints, "Arm joints in order, as in the URDF and joint_states")
+    finger_joints: tuple[str, ...] = parameter(FER.hand.joints, "Finger joints; empty: no gripper")
+    finger_open: float = parameter(
+        FER.hand.open, "Mean position of the finger joints when the gripper is open, m or rad"
+    )
+    finger_closed: float = parameter(FER.hand.closed, "The same when it is closed; may be the larger one")
     finger_reach: float = parameter(
         0.0,
         "From the tool's centre to an open fingertip, m; 0: as far as finger joints in m travel",
@@ -104,8 +98,8 @@ class LimitParameters:
     def apply(self, urdf_limits: JointLimits, robot_type: str) -> JointLimits:
         """What the arm is driven with. Raises ValueError for lists of another length or unusable limits."""
         limits = urdf_limits.stricter(self._listed(urdf_limits.names))
-        if robot_type in TABLES:
-            limits = limits.stricter(TABLES[robot_type](urdf_limits.names))
+        if robot_type != URDF_ONLY:
+            limits = limits.stricter(published_limits(ROBOTS.load(robot_type), urdf_limits.names))
         envelope = Envelope(
             self.velocity_scale, self.acceleration_scale, self.max_jerk, self.position_margin, self.stop_seconds
         )
@@ -164,7 +158,8 @@ class SafetyParameters:
     max_joint_state_age: float = parameter(0.1, "Oldest joint state to act on, s", minimum=0.01, maximum=10.0)
     single_publishers: tuple[str, ...] = parameter(
         ("joint_trajectory", "latent", "joint_states", "robot_description", "/clock"),
-        "Topics on which one node may publish: a second one holds the arm; empty: none is watched",
+        "Topics on which one node may publish: a second one holds the arm, and so does a second predictor; empty: none "
+        "is watched",
     )
     max_tracking_error: float = parameter(
         0.15, "Largest distance of a joint from where it was commanded, rad", minimum=0.005, maximum=1.0
@@ -506,7 +501,7 @@ class PlannerParameters:
 
     model: str = parameter("franka-table-small", "Checkpoint whose latents are planned with: a path or a name")
     robot_type: str = parameter("fer", "Arm: its table of limits; urdf: only the URDF's and those listed",
-                                choices=("fer", "fr3", "urdf"))  # fmt: skip
+                                choices=ROBOT_TYPES)  # fmt: skip
     dry_run: bool = parameter(False, "Plan and show, but send nothing to the arm or the gripper")
     markers: bool = parameter(True, "Publish RViz markers while someone looks", live=True)
     camera_calibration: str = parameter("", "File that ~/calibrate writes and plans are turned by; empty: none")

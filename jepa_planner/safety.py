@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from jepa_planner.joining import Joining
 from jepa_planner.kinematics import Kinematics
 from jepa_planner.limits import LONGEST_STEP, JointLimits
-from jepa_planner.motion import CommandedMotion, MotionState, Segment, join
+from jepa_planner.motion import CommandedMotion, MotionState, Segment
 
 Vector = npt.NDArray[np.float64]
 
@@ -140,8 +141,8 @@ class ApprovedCommand:
     """A command that passed the filter; publishers accept nothing else and nobody else can make one.
 
     segment: what the arm does from its start on. sent: the same after the rest of what the arm was told before, which
-    makes a controller that takes over on arrival follow exactly that until then. joins: `sent` is not preceded by that,
-    because the controller may be elsewhere: it gets to the segment's start in its own way.
+    makes a controller that takes over on arrival follow exactly that until then. joins: the controller may be
+    elsewhere, and gets to the first point of `sent` in its own way; see `joining`.
     """
 
     def __init__(self, command: Command, sent: Segment, seal: object, joins: bool = False) -> None:
@@ -175,6 +176,7 @@ class SafetyFilter:
         self._config = config
         self._limits = limits
         self._kinematics = kinematics
+        self.joining = Joining(limits)
         self._activated_at: float | None = None
         self._refusals = 0
         self._strange_steps = 0
@@ -283,7 +285,7 @@ class SafetyFilter:
             or self.why_astray(observation)
             or self.why_strange(observation)
             or self._why_bad_motion(command.segment, observation.now, commanded)
-            or self.why_bad_join(command.segment.start, observation.now, commanded, others)
+            or self.joining.why_bad(command.segment.start, observation.now, commanded, others)
             or _why_bad_gripper(command.closedness)
             or self._why_bad_places(command)
             or self._why_too_far(command.segment, commanded.sample(observation.now - observation.image_age))
@@ -291,7 +293,7 @@ class SafetyFilter:
         if reason:
             return self.refuse(reason)
         self._refusals = 0
-        return Verdict(self._approve(command, observation.now, commanded, bool(others)))
+        return Verdict(self._approve(command, observation.now, commanded, others))
 
     def check_stop(
         self, segment: Segment, now: float, commanded: CommandedMotion, others: Sequence[MotionState] = ()
@@ -301,7 +303,7 @@ class SafetyFilter:
         A stop depends on no camera and may end anywhere: it is checked as a motion only. See `intrusion`.
         """
         reason = self._why_bad_motion(segment, now, commanded)
-        return Verdict(None if reason else self._approve(Command(segment), now, commanded, bool(others)), reason)
+        return Verdict(None if reason else self._approve(Command(segment), now, commanded, others), reason)
 
     def intrusion(self, segment: Segment) -> float:
         """How much deeper than at its start ``segment`` takes the gripper to where it may not be, m."""
@@ -314,43 +316,12 @@ class SafetyFilter:
         self._refusals += 1
         return Verdict(None, reason, self._refusals >= self._config.max_refusals)
 
-    def why_bad_join(self, start: float, now: float, commanded: CommandedMotion, others: Sequence[MotionState]) -> str:
-        """Why a controller that is in one of the ``others`` now would break a limit on its way to ``start``, s.
-
-        Empty when it would not.
-        """
-        shares = self._joins(start, now, commanded, others)
-        if np.all(shares <= _JOINING):
-            return ""
-        joint = int(np.argmax(shares))
-        return (
-            f"{self._limits.names[joint]} would have to catch up at {shares[joint]:.1f} times its limits: the arm may "
-            "not be where it was told to be"
-        )
-
-    def join_share(self, start: float, now: float, commanded: CommandedMotion, others: Sequence[MotionState]) -> float:
-        """The largest share of the arm's own limits that such a join takes."""
-        return float(np.max(self._joins(start, now, commanded, others)))
-
-    def _joins(self, start: float, now: float, commanded: CommandedMotion, others: Sequence[MotionState]) -> Vector:
-        """Shares [joints] of the arm's own limits of speed and acceleration; zeros without others.
-
-        A controller gets to the first point of a new trajectory by one polynomial from wherever it is.
-        """
-        own, after = self._limits.arm or self._limits, commanded.sample(start)
-        seconds = max(start - now - _ON_THE_WAY, 1e-3)
-        worst = np.zeros(len(own.names))
-        for state in (commanded.sample(now), *others) if others else ():
-            speeds, accelerations = join(state, after, seconds)
-            worst = np.maximum(worst, np.maximum(speeds / own.velocity, accelerations / own.acceleration))
-        return worst
-
     def _approve(
-        self, command: Command, now: float, commanded: CommandedMotion, doubtful: bool = False
+        self, command: Command, now: float, commanded: CommandedMotion, others: Sequence[MotionState]
     ) -> ApprovedCommand:
-        # A controller that may be elsewhere needs all the time there is to get to the first point.
-        sent = command.segment if doubtful else commanded.lead_in(now, command.segment)
-        return ApprovedCommand(command, sent, _FILTERED, doubtful)
+        join = self.joining.best(command.segment.start, now, commanded, others)
+        sent = commanded.lead_in(join.first, command.segment)
+        return ApprovedCommand(command, sent, _FILTERED, joins=bool(others))
 
     def _why_not_active(self) -> str:
         return "" if self._activated_at is not None else "the safety filter was not activated"
@@ -471,11 +442,6 @@ def _deepening(depth: Vector) -> float:
     grown = float(np.max(depth)) - max(float(depth[0]), 0.0)
     return grown if grown > _NOTHING else 0.0
 
-
-# How long a command is on its way to the controller, s, and the share of the arm's own limits that the controller may
-# take to get from where it may be to where the command begins.
-_ON_THE_WAY = 0.01
-_JOINING = 0.7
 
 # Inverse kinematics may miss its target by so much, m.
 _MISS = 0.01

@@ -15,8 +15,13 @@ from jepa_sim.reset import ResetConfig, reset_scene
 from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, HAND, franka_panda
 from jepa_sim.scene import OBJECTS, SceneConfig
 from jepa_sim.simulation import Simulation
-from jepa_sim.task_names import REACH, check_task
-from jepa_sim.trajectory_controller import Trajectory, TrajectoryController, TrajectoryControllerConfig
+from jepa_sim.task_names import REACH, TASKS
+from jepa_sim.trajectory_controller import (
+    DesiredState,
+    Trajectory,
+    TrajectoryController,
+    TrajectoryControllerConfig,
+)
 
 Vector = NDArray[np.float64]
 
@@ -97,7 +102,7 @@ class ControlledSimulation:
         Raises:
             ValueError: an unknown task, or joint positions outside the arm's limits; then nothing has changed.
         """
-        check_task(task)
+        TASKS.load(task)
         arm = joint_positions if len(joint_positions) else None
         with self._lock:
             for name in self._simulation.spawned:
@@ -127,10 +132,10 @@ class ControlledSimulation:
                 self._simulation.step()
             return self._readings()
 
-    def desired_arm(self) -> tuple[int, Vector]:
-        """The clock, ns, and where the arm's controller wants its joints to be now [7], rad."""
+    def desired_arm(self) -> tuple[int, DesiredState]:
+        """The clock, ns, and what the arm's controller wants its joints to do now."""
         with self._lock:
-            return self._time_ns, self._arm.sample(self._seconds()).positions
+            return self._time_ns, self._arm.sample(self._seconds())
 
     def state(self) -> Vector:
         """Tool pose and gripper closedness [7], see `Simulation.state`."""

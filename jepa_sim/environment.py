@@ -107,7 +107,7 @@ class TableEnvironment:
 
         Args:
             seed: not negative.
-            task: one of `jepa_sim.task_names.TASK_NAMES`; those with an object begin with an open gripper.
+            task: one of `jepa_sim.task_names.TASK_NAMES`; those that use the gripper begin with it open.
             joint_positions: of the arm [7], rad; drawn from the seed when None. Gripper and objects are always the
                 seed's.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ from jepa_sim.expert import (
     nearby_script,
     place_script,
 )
+from jepa_sim.scene import OBJECTS
+from jepa_sim.sightings import Sightings
 from jepa_sim.task_base import (
     PLACE_ATTEMPTS,
     Goal,
@@ -37,6 +41,10 @@ Vector = NDArray[np.float64]
 _NEAR_START = 3
 # Inverse kinematics is this exact where the arm really reaches, m.
 _REACHED = 2e-3
+# Fingers that are less closed than this hold none of the objects.
+_OPEN = 0.1
+# An object that is not this far above its start is on the table, m.
+_IN_THE_AIR = 0.01
 
 GRASPED = "grasped"
 """The goal at which the fingers have closed on the object, on the table."""
@@ -46,15 +54,36 @@ TOO_FAR, NOT_RELEASED, NOT_AT_REST = "the object ended too far away", "did not l
 
 
 class ObjectTask(Task):
-    """What tasks with one of the objects share."""
+    """What tasks with one of the objects share. The object is the last word of the task's name.
 
-    def __init__(self, name: str, config: TaskConfig, object_name: str) -> None:
+    Attributes:
+        published_rates: `published_rate` by object.
+    """
+
+    uses_gripper = True
+    published_rates: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    object_name: str
+
+    def __init__(self, name: str, config: TaskConfig) -> None:
         super().__init__(name, config)
-        self.object_name = object_name
+        self.object_name = name.rpartition("_")[2]
+        if self.object_name not in OBJECTS:
+            raise ValueError(f"{name}: expected a task with one of the objects {', '.join(OBJECTS)}")
+        self.published_rate = self.published_rates.get(self.object_name)
+
+    @property
+    def tolerance(self) -> float:
+        """Distance of the object from its place that is a success, m."""
+        return self.config.object_tolerance
+
+    @property
+    def watched_seconds(self) -> float:
+        """An object must stay where it is for so long, s."""
+        return self.config.hold_seconds
 
     def distance(self, environment: TableEnvironment, episode: TaskEpisode) -> float:
         """From the object to where it is in the final goal, m."""
-        return float(np.linalg.norm(self._position(environment) - episode.final.objects[self.object_name]))
+        return float(np.linalg.norm(self._position(environment) - self.place(episode)))
 
     def holds_object(self, environment: TableEnvironment) -> bool:
         """Whether both fingers touch the object now."""
@@ -123,8 +152,11 @@ class ObjectTask(Task):
 class GraspTask(ObjectTask):
     """Grasp the object and lift it."""
 
-    def __init__(self, name: str, config: TaskConfig, object_name: str) -> None:
-        super().__init__(name, config, object_name)
+    ends_with_grasp = True
+    published_rates = MappingProxyType({"cup": 0.65, "box": 0.25})
+
+    def __init__(self, name: str, config: TaskConfig) -> None:
+        super().__init__(name, config)
         if not (config.steps.grasped or config.steps.lifted):
             raise ValueError(
                 f"steps: {name} ends with the goal lifted or grasped, one of which needs some, got {config.steps}"
@@ -176,12 +208,37 @@ class GraspTask(ObjectTask):
         """Hovers, descends, closes, lifts."""
         return ScriptedExpert(environment, self._grasp_script(), self.config.expert)
 
+    def why_not_through_nodes(self) -> str:
+        """Where the last goal shows the grasp on the table, nobody would lift the hand."""
+        if self.config.steps.lifted:
+            return ""
+        return (
+            "ends with the grasp on the table, and only in process does the judge lift the hand: measure it without "
+            "--ros, or with --protocol assisted"
+        )
+
+    def why_failed_from_outside(self, place: Vector, seen: Sightings) -> str:  # noqa: ARG002
+        """See `Task.why_failed_from_outside`. What nobody dropped and is in the air is held."""
+        lifted = seen.positions[:, 2] - seen.start[2]
+        if (lifted >= self.config.lift_height).all():
+            return ""
+        return NOT_LIFTED if lifted[-1] > _IN_THE_AIR else DROPPED
+
     def _why_not_there(self, environment: TableEnvironment, episode: TaskEpisode) -> str:  # noqa: ARG002
         return NOT_LIFTED
 
 
 class ReachWithObjectTask(ObjectTask):
     """Carry the object, which is held from the start, to a place in free space."""
+
+    published_rates = MappingProxyType({"cup": 0.75, "box": 0.75})
+
+    def why_not_through_nodes(self) -> str:
+        """A reset of the simulator gives no object to the gripper."""
+        return (
+            "begins with the object in the gripper, which a reset of the simulator does not do: measure it in process "
+            "(jepa sim-eval without --ros), or take a grasp or pick_place task"
+        )
 
     def prepare(self, environment: TableEnvironment, seed: int) -> TaskEpisode:
         """See `Task.prepare`. The expert grasps and lifts the object before the episode begins."""
@@ -199,7 +256,7 @@ class ReachWithObjectTask(ObjectTask):
 
     def succeeded(self, environment: TableEnvironment, episode: TaskEpisode) -> bool:
         """Whether the object is within `config.object_tolerance` of the goal's and held, now."""
-        near = self.distance(environment, episode) < self.config.object_tolerance
+        near = self.distance(environment, episode) < self.tolerance
         return near and self.holds_object(environment)
 
     def expert(self, environment: TableEnvironment, episode: TaskEpisode) -> ScriptedExpert:
@@ -218,6 +275,8 @@ class ReachWithObjectTask(ObjectTask):
 class PickPlaceTask(ObjectTask):
     """Pick the object up and put it down elsewhere on the table."""
 
+    published_rates = MappingProxyType({"cup": 0.80, "box": 0.65})
+
     def prepare(self, environment: TableEnvironment, seed: int) -> TaskEpisode:
         """See `Task.prepare`. Goals: as to grasp it, carried above its place, lowered, released there."""
         environment.reset(seed, self.name)
@@ -228,14 +287,14 @@ class PickPlaceTask(ObjectTask):
             return self._perform(environment, self._script(environment, place))
 
         episode = self._episode(environment, seed, make_goals)
-        if np.linalg.norm(episode.final.objects[self.object_name][:2] - place) > self.config.object_tolerance:
+        if np.linalg.norm(episode.final.objects[self.object_name][:2] - place) > self.tolerance:
             raise TaskError(f"{self.name}: the expert lost the {self.object_name}")
         return episode
 
     def succeeded(self, environment: TableEnvironment, episode: TaskEpisode) -> bool:
         """Whether the object is within `config.object_tolerance` of the goal's, released and at rest, after a wait."""
         self._stand_still(environment, lambda: True)
-        near = self.distance(environment, episode) < self.config.object_tolerance
+        near = self.distance(environment, episode) < self.tolerance
         speed = np.linalg.norm(environment.simulation.object_velocity(self.object_name))
         return near and bool(speed < self.config.rest_speed) and not self.holds_object(environment)
 
@@ -250,8 +309,16 @@ class PickPlaceTask(ObjectTask):
             return NEVER_GRASPED
         if self.holds_object(environment):
             return NOT_RELEASED
-        near = self.distance(environment, episode) < self.config.object_tolerance
+        near = self.distance(environment, episode) < self.tolerance
         return NOT_AT_REST if near else TOO_FAR
+
+    def why_failed_from_outside(self, place: Vector, seen: Sightings) -> str:
+        """See `Task.why_failed_from_outside`."""
+        if seen.closedness > _OPEN:
+            return NOT_RELEASED
+        if seen.distance(place) >= self.tolerance:
+            return TOO_FAR
+        return NOT_AT_REST if seen.speed >= self.config.rest_speed else ""
 
     def _script(self, environment: TableEnvironment, place: Vector) -> tuple[Stage, ...]:
         expert = self.config.expert

@@ -25,6 +25,9 @@ _REACHED = 1e-3
 class ReachTask(Task):
     """Move the tool to a place in free space, 8 to 35 cm away, gripper and rotation as they are."""
 
+    goal_by_camera = True
+    published_rate = 1.0
+
     def prepare(self, environment: TableEnvironment, seed: int) -> TaskEpisode:
         """See `Task.prepare`. The goal's picture is taken with the arm placed there, not moved there."""
         environment.reset(seed, self.name)
@@ -43,7 +46,7 @@ class ReachTask(Task):
 
     def succeeded(self, environment: TableEnvironment, episode: TaskEpisode) -> bool:
         """Whether the tool is within `config.tool_tolerance`, now."""
-        return self.distance(environment, episode) < self.config.tool_tolerance
+        return self.distance(environment, episode) < self.tolerance
 
     def expert(self, environment: TableEnvironment, episode: TaskEpisode) -> ScriptedExpert:
         """Goes there straight."""

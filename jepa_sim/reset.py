@@ -12,7 +12,7 @@ from jepa_sim.inverse_kinematics import InverseKinematics
 from jepa_sim.robot_description import ARM_JOINTS, HOME_POSITIONS, Vector
 from jepa_sim.scene import BOX, OBJECTS
 from jepa_sim.simulation import Simulation, arm_range
-from jepa_sim.task_names import REACH, check_task
+from jepa_sim.task_names import REACH, TASKS
 
 Array = NDArray[np.float64]
 
@@ -92,19 +92,19 @@ def reset_scene(
         joint_positions: of the arm [7], rad. The gripper and the objects are the seed's all the same, so that a
             picture can be taken of the same scene with the arm elsewhere.
         config: what is drawn.
-        task: one of `jepa_sim.task_names.TASK_NAMES`; those with an object begin with an open gripper.
+        task: one of `jepa_sim.task_names.TASK_NAMES`; those that use the gripper begin with it open.
 
     Raises:
         ValueError: an unknown task, a negative seed, not 7 joint positions, or one outside the arm's limits.
     """
-    check_task(task)
+    opens = TASKS.load(task).uses_gripper
     if seed < 0:
         raise ValueError(f"expected a seed that is not negative, got {seed}")
     arm = None if joint_positions is None else checked_joint_positions(joint_positions)
     generator = np.random.default_rng(seed)
     pose = draw_tool_pose(generator, kinematics, config)
     drawn = float(generator.choice([0.0, 0.0, 1.0, generator.uniform()]))
-    closedness = drawn if task == REACH else 0.0
+    closedness = 0.0 if opens else drawn
     simulation.clear()
     _place_objects(simulation, generator, pose.position, config)
     simulation.place_arm(pose.joint_positions if arm is None else arm)

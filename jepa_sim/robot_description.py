@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree
 
-from jepa_common.gripper_description import GripperDescription
+from jepa_common.robots import FER
 
-BASE_LINK = "panda_link0"
-TCP_LINK = "panda_hand_tcp"
-ARM_JOINTS = tuple(f"panda_joint{index}" for index in range(1, 8))
-FINGER_JOINTS = ("panda_finger_joint1", "panda_finger_joint2")
-FINGER_LINKS = ("panda_leftfinger", "panda_rightfinger")
-FINGER_TRAVEL = 0.04
-"""Travel of each finger in metres: 0 closed, 0.04 open."""
-HAND = GripperDescription(FINGER_JOINTS, open=FINGER_TRAVEL, closed=0.0)
+BASE_LINK, TCP_LINK = FER.base_link, FER.tip_link
+ARM_JOINTS = FER.joints
+HAND = FER.hand
 """What the finger joints tell."""
+FINGER_JOINTS = HAND.joints
+FINGER_LINKS = ("panda_leftfinger", "panda_rightfinger")
+FINGER_TRAVEL = HAND.travel
+"""Travel of each finger in metres: 0 closed, 0.04 open."""
 
 HOME_POSITIONS = (0.0, -math.pi / 4, 0.0, -3 * math.pi / 4, 0.0, math.pi / 2, math.pi / 4)
 """Arm joint positions (rad) at home: gripper pointing down in front of the robot."""
@@ -111,11 +111,14 @@ class RobotDescription:
             limits.append(joint.limits)
         return tuple(limits)
 
-    def to_urdf(self) -> str:
-        """The tree as URDF text (kinematics, limits and inertias; no meshes, so that it needs no other file)."""
+    def to_urdf(self, meshes: Path | None = None) -> str:
+        """The tree as URDF text: kinematics, limits, inertias, and with a folder of meshes what links look like.
+
+        Without one it needs no other file.
+        """
         root = ElementTree.Element("robot", name=self.name)
         for link in self.links:
-            _append_link(root, link)
+            _append_link(root, link, meshes)
         for joint in self.joints:
             _append_joint(root, joint)
         ElementTree.indent(root)
@@ -137,14 +140,9 @@ _ARM_ORIGINS: tuple[tuple[Vector, float], ...] = (
     ((0.0, 0.0, 0.0), math.pi / 2),
     ((0.088, 0.0, 0.0), math.pi / 2),
 )
-_ARM_LIMITS = (
-    JointLimits(-2.8973, 2.8973, 2.175, 15.0, 7500.0, 87.0),
-    JointLimits(-1.7628, 1.7628, 2.175, 7.5, 3750.0, 87.0),
-    JointLimits(-2.8973, 2.8973, 2.175, 10.0, 5000.0, 87.0),
-    JointLimits(-3.0718, -0.0698, 2.175, 12.5, 6250.0, 87.0),
-    JointLimits(-2.8973, 2.8973, 2.61, 15.0, 7500.0, 12.0),
-    JointLimits(-0.0175, 3.7525, 2.61, 20.0, 10000.0, 12.0),
-    JointLimits(-2.8973, 2.8973, 2.61, 20.0, 10000.0, 12.0),
+_ARM_LIMITS = tuple(
+    JointLimits(*row)
+    for row in zip(FER.lower, FER.upper, FER.velocity, FER.acceleration, FER.jerk, FER.effort, strict=True)
 )
 _FLANGE_OFFSET = 0.107
 _FINGER_OFFSET = 0.0584
@@ -166,6 +164,7 @@ _LINK_INERTIALS = (
     ),
 )
 _HAND_INERTIAL = Inertial(0.73, (-0.01, 0.0, 0.03), (0.001, 0.0025, 0.0017, 0.0, 0.0, 0.0))
+_TURNED_FINGER = f"0 0 {math.pi!r}"  # both fingers have one mesh
 _FINGER_INERTIAL = Inertial(0.015, (0.0, 0.0, 0.03), (2.375e-06, 2.375e-06, 7.5e-07, 0.0, 0.0, 0.0))
 
 
@@ -197,8 +196,14 @@ def _hand_joints() -> tuple[Joint, ...]:
     )  # fmt: skip
 
 
-def _append_link(root: ElementTree.Element, link: Link) -> None:
+def _append_link(root: ElementTree.Element, link: Link, meshes: Path | None) -> None:
     element = ElementTree.SubElement(root, "link", name=link.name)
+    if meshes is not None and link.mesh is not None:
+        visual = ElementTree.SubElement(element, "visual")
+        turned = _TURNED_FINGER if link.name == FINGER_LINKS[1] else "0 0 0"
+        ElementTree.SubElement(visual, "origin", xyz="0 0 0", rpy=turned)
+        geometry = ElementTree.SubElement(visual, "geometry")
+        ElementTree.SubElement(geometry, "mesh", filename=(meshes / f"{link.mesh}.stl").as_uri())
     if link.inertial is None:
         return
     inertial = ElementTree.SubElement(element, "inertial")

@@ -6,14 +6,18 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.expert import ExpertConfig, ScriptedExpert
+from jepa_sim.sightings import Sightings
 
 Vector = NDArray[np.float64]
+
+STOPPED_TOO_FAR = "stopped too far away"
 
 
 class TaskError(RuntimeError):
@@ -193,10 +197,56 @@ class TaskEpisode:
 
 
 class Task(ABC):
-    """One kind of task; knows nothing of what controls the arm."""
+    """One kind of task: what it needs, how it is shown and judged. Knows nothing of what controls the arm.
+
+    Attributes:
+        uses_gripper: whether the fingers have work to do; its scenes begin with them open.
+        ends_with_grasp: whether the grasp is the last thing to do, so that protocols grant more steps for it.
+        goal_by_camera: whether the goal is the arm elsewhere alone, so that the running simulator can be put there
+            and its own camera takes the picture.
+        object_name: what it is about; None is the tool.
+        published_rate: success of V-JEPA 2-AC on real robots, zero-shot, the mean of two laboratories (V-JEPA 2
+            paper); None where the paper has no such task.
+    """
+
+    uses_gripper: ClassVar[bool] = False
+    ends_with_grasp: ClassVar[bool] = False
+    goal_by_camera: ClassVar[bool] = False
+    object_name: str | None = None
+    published_rate: float | None = None
 
     def __init__(self, name: str, config: TaskConfig) -> None:
         self.name, self.config = name, config
+
+    @property
+    def tolerance(self) -> float:
+        """Distance from the final goal that is a success, m."""
+        return self.config.tool_tolerance
+
+    @property
+    def watched_seconds(self) -> float:
+        """How long those who see it from outside watch it after its end, s; 0 is a glance."""
+        return 0.0
+
+    def place(self, episode: TaskEpisode) -> Vector:
+        """Where what matters (tool or object) is in the final goal [3], m."""
+        return episode.final.state[:3] if self.object_name is None else episode.final.objects[self.object_name]
+
+    def why_not_through_nodes(self) -> str:
+        """Why running nodes cannot begin it, or nobody can judge it from outside, and what to do; empty if they can."""
+        return ""
+
+    def check_runs_through_nodes(self) -> None:
+        """Raises ValueError if running nodes cannot do it."""
+        if reason := self.why_not_through_nodes():
+            raise ValueError(f"{self.name} {reason}")
+
+    def why_failed_from_outside(self, place: Vector, seen: Sightings) -> str:
+        """As `why_failed`, from what can be seen without the simulation; empty for a success.
+
+        place: where what matters should be [3], m.
+        """
+        return "" if seen.distance(place) < self.tolerance else STOPPED_TOO_FAR
 
     @abstractmethod
     def prepare(self, environment: TableEnvironment, seed: int) -> TaskEpisode:
@@ -227,7 +277,7 @@ class Task(ABC):
 
         was_held: whether the object was between the fingers at any time.
         """
-        return "stopped too far away"
+        return STOPPED_TOO_FAR
 
     def _episode(
         self, environment: TableEnvironment, seed: int, make_goals: Callable[[], Sequence[Goal]]

@@ -1,23 +1,29 @@
-"""Names of the tasks; what they ask for is in `jepa_sim.tasks`."""
+"""Tasks by name, this package's and others'; what they ask for is in `jepa_sim.tasks`."""
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal
 
-TaskName = Literal[
-    "reach",
-    "grasp_cup",
-    "grasp_box",
-    "reach_with_object_cup",
-    "reach_with_object_box",
-    "pick_place_cup",
-    "pick_place_box",
-]
-TASK_NAMES: Final[tuple[TaskName, ...]] = get_args(TaskName)
+from jepa_common.registry import Registry
+
+if TYPE_CHECKING:
+    from jepa_sim.task_base import Task
+
+_WITH_OBJECT = {"grasp": "GraspTask", "reach_with_object": "ReachWithObjectTask", "pick_place": "PickPlaceTask"}
+_OBJECTS = ("cup", "box")
+
 REACH: Final = "reach"
+TASKS: Registry[type[Task]] = Registry(
+    "jepa_ros.tasks",
+    "task",
+    {REACH: "jepa_sim.reach_task:ReachTask"}
+    | {f"{verb}_{name}": f"jepa_sim.object_tasks:{kind}" for verb, kind in _WITH_OBJECT.items() for name in _OBJECTS},
+)
+"""Classes of tasks; one is made with its name and a `TaskConfig`."""
 
-
-def check_task(task: str) -> None:
-    """Raises ValueError unless `task` is one of `TASK_NAMES`."""
-    if task not in TASK_NAMES:
-        raise ValueError(f"expected a task of {', '.join(TASK_NAMES)}, got {task!r}")
+TASK_NAMES: tuple[str, ...] = TASKS.names()
+if TYPE_CHECKING:
+    TaskName = str
+else:
+    # What a command line offers: what is installed when the program starts.
+    TaskName = Literal[TASK_NAMES]

@@ -13,11 +13,8 @@ the gripper on the way to each is the expert's, too.
 
 from __future__ import annotations
 
-from jepa_sim.object_tasks import GraspTask, ObjectTask, PickPlaceTask, ReachWithObjectTask
-from jepa_sim.reach_task import ReachTask
-from jepa_sim.scene import OBJECTS
 from jepa_sim.task_base import Goal, NearStart, StepBudgets, StepChanges, Task, TaskConfig, TaskEpisode, TaskError
-from jepa_sim.task_names import REACH, check_task
+from jepa_sim.task_names import TASKS
 
 __all__ = [
     "Goal",
@@ -31,24 +28,11 @@ __all__ = [
     "make_task",
 ]
 
-_KINDS: dict[str, type[ObjectTask]] = {
-    "grasp": GraspTask,
-    "reach_with_object": ReachWithObjectTask,
-    "pick_place": PickPlaceTask,
-}
-
 
 def make_task(name: str, config: TaskConfig | None = None) -> Task:
     """The task called `name`, one of `jepa_sim.task_names.TASK_NAMES`.
 
     Raises:
-        ValueError: there is no such task.
+        UnknownNameError: there is no such task.
     """
-    check_task(name)
-    config = TaskConfig() if config is None else config
-    if name == REACH:
-        return ReachTask(name, config)
-    kind, _, object_name = name.rpartition("_")
-    if object_name not in OBJECTS:
-        raise ValueError(f"{name}: expected a task with one of the objects {', '.join(OBJECTS)}")
-    return _KINDS[kind](name, config, object_name)
+    return TASKS.load(name)(name, TaskConfig() if config is None else config)

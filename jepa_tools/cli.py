@@ -70,12 +70,14 @@ COMMANDS = (
     Command("envelope", "jepa_tools.bench.envelope", "envelope", "record what the planner's motion asks of the joints"),
     Command("record", "jepa_tools.recording.recorder", "record", "record topics to a bag"),
     Command("convert", "jepa_tools.conversion.command", "convert", "convert checkpoints, bags and LeRobot datasets"),
+    Command("view", "jepa_tools.view.command", "view", "show a running robot in a browser, and command it"),
     Command(
         "calibrate", "jepa_tools.calibration.command", "calibrate", "find out how the camera stands, from small moves"
     ),
     Command(
         "doctor", "jepa_tools.doctor.command", "doctor", "look at the installation and at what runs, and say what to do"
     ),
+    Command("security", "jepa_tools.security.command", "security", "write who may say what, as a policy of SROS2"),
     Command("bench", "jepa_tools.bench.command", "bench", "time planning and encoding"),
 )
 

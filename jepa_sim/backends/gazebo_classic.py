@@ -13,6 +13,7 @@ from gazebo_msgs.srv import DeleteEntity, GetEntityState, GetModelList, SetEntit
 from rclpy.node import Node
 from std_srvs.srv import Empty
 
+from jepa_sim.backends.available import BackendKind
 from jepa_sim.backends.protocol import (
     Feature,
     ServiceCaller,
@@ -178,3 +179,6 @@ class GazeboClassicServer:
 def _check_frame(frame: str) -> None:
     if frame not in WORLD_FRAMES:
         raise SimulatorError(f"expected the reference frame world or none, got {frame!r}")
+
+
+BACKEND = BackendKind(GazeboClassicClient, GazeboClassicServer)

@@ -24,6 +24,7 @@ from simulation_interfaces.srv import (
     StepSimulation,
 )
 
+from jepa_sim.backends.available import BackendKind
 from jepa_sim.backends.protocol import (
     Feature,
     ServiceCaller,
@@ -239,3 +240,6 @@ def _check_no_filter(text: str) -> None:
 
 def _refuse_state() -> None:
     raise UnsupportedFeatureError("expected the state playing or paused: this simulator ends with its process")
+
+
+BACKEND = BackendKind(SimulationInterfacesClient, SimulationInterfacesServer)

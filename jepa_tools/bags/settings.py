@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import yaml
 
 from jepa_common.gripper_description import GripperDescription
+from jepa_common.robots import FER
 
 ActionSource = Literal["states", "commands"]
 
@@ -43,12 +44,12 @@ class BagSettings:
     commands: str = ""
     robot_description: str = ""
     urdf: str = ""
-    base_link: str = "panda_link0"
-    tip_link: str = "panda_hand_tcp"
-    arm_joints: tuple[str, ...] = tuple(f"panda_joint{index}" for index in range(1, 8))
-    finger_joints: tuple[str, ...] = ("panda_finger_joint1", "panda_finger_joint2")
-    finger_open: float = 0.04
-    finger_closed: float = 0.0
+    base_link: str = FER.base_link
+    tip_link: str = FER.tip_link
+    arm_joints: tuple[str, ...] = FER.joints
+    finger_joints: tuple[str, ...] = FER.hand.joints
+    finger_open: float = FER.hand.open
+    finger_closed: float = FER.hand.closed
     rate_hz: float = 0.0
     actions: ActionSource = "states"
     frame_bound: float = 0.4

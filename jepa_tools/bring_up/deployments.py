@@ -220,12 +220,18 @@ def process_specs(
     return [*fork_server, *nodes]
 
 
+def enclave_path(node: str, namespace: str = "") -> str:
+    """Where the keys of ``node`` lie in a keystore of SROS2; without DDS security it means nothing."""
+    return "/" + "/".join(filter(None, (namespace.strip("/"), node)))
+
+
 def ros_arguments(node: NodeEntry, deployment: Deployment, bring_up: BringUp) -> tuple[str, ...]:
     """A node's command line after the program: `--ros-args` with everything that the options say."""
     remappings = [("__node", node.name), *node.remappings(bring_up)]
     if bring_up.namespace:
         remappings.append(("__ns", "/" + bring_up.namespace.strip("/")))
     arguments = ["--ros-args", "--params-file", str(deployment.parameters_file(bring_up))]
+    arguments += ["--enclave", enclave_path(node.name, bring_up.namespace)]
     for source, target in remappings:
         arguments += ["-r", f"{source}:={target}"]
     for name, value in node.parameters(bring_up).items():

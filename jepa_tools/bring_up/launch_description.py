@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from contextlib import ExitStack
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.event_handlers import OnShutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import Command, FindExecutable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
-from jepa_tools.bring_up.deployments import DEPLOYMENTS, PACKAGE, RESPAWN_DELAY, Deployment, NodeEntry
+from jepa_common.life_signs import SOCKET_VARIABLE
+from jepa_tools.bring_up.deployments import (
+    DEPLOYMENTS,
+    PACKAGE,
+    RESPAWN_DELAY,
+    Deployment,
+    NodeEntry,
+    enclave_path,
+)
 from jepa_tools.bring_up.fork_server import ADDRESS_VARIABLE, new_address
+from jepa_tools.bring_up.hung_processes import HungProcessWatch
 from jepa_tools.bring_up.options import BringUp
 from jepa_tools.bring_up.other_programs import OtherLaunch, OtherNode, OtherProgram, ShareFile, XacroText
+from jepa_tools.bring_up.process_runner import print_prefixed
 
 
 def deployment_description(name: str) -> LaunchDescription:
@@ -52,7 +72,27 @@ def _make_all(context: LaunchContext, deployment: Deployment) -> list[LaunchDesc
     others = [_make_other(program, bring_up) for program in deployment.others(bring_up)]
     address = new_address(deployment.name) if bring_up.preload and deployment.nodes else ""
     fork_server = [_make_fork_server(deployment, bring_up, address)] if address else []
-    return [*others, *fork_server, *(_make_node(node, deployment, bring_up, address) for node in deployment.nodes)]
+    watch = _watch_hung_processes(deployment) if deployment.nodes and bring_up.use_respawn else []
+    nodes = [_make_node(node, deployment, bring_up, address) for node in deployment.nodes]
+    return [*watch, *others, *fork_server, *nodes]
+
+
+def _watch_hung_processes(deployment: Deployment) -> list[LaunchDescriptionEntity]:
+    """Nodes that fall silent are killed while the launch lives, and so started again."""
+    address = f"jepa_ros_life_signs_{os.getuid()}_{os.getpid()}_{deployment.name}"
+    watching = ExitStack()
+
+    def begin(_: LaunchContext) -> None:
+        watching.enter_context(HungProcessWatch(address, print_prefixed))
+
+    def end(*_: object) -> None:
+        watching.close()
+
+    return [
+        SetEnvironmentVariable(SOCKET_VARIABLE, address),
+        OpaqueFunction(function=begin),
+        RegisterEventHandler(OnShutdown(on_shutdown=end)),
+    ]
 
 
 def _make_fork_server(deployment: Deployment, bring_up: BringUp, address: str) -> ExecuteProcess:
@@ -79,7 +119,7 @@ def _make_node(node: NodeEntry, deployment: Deployment, bring_up: BringUp, addre
         namespace=bring_up.namespace,
         parameters=[str(deployment.parameters_file(bring_up)), node.parameters(bring_up)],
         remappings=node.remappings(bring_up),
-        ros_arguments=["--log-level", bring_up.log_level],
+        ros_arguments=["--enclave", enclave_path(node.name, bring_up.namespace), "--log-level", bring_up.log_level],
         output="screen",
         emulate_tty=False,
         respawn=bring_up.use_respawn,

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jepa_common.robots import ROBOT_TYPES
+
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 NAME_PART = r"[A-Za-z_][A-Za-z0-9_]*"
 _NAMESPACE = re.compile(rf"/?({NAME_PART}(/{NAME_PART})*)?")
@@ -78,7 +80,7 @@ class BringUp:
         True, "Load libraries once, in a process that the nodes are forked from: they start sooner and return faster"
     )
     dry_run: bool = option(False, "Plan and show, but send no command to the arm or the gripper")
-    robot_type: str = option("", "Arm: its limits; empty: as in params_file", ("", "fer", "fr3", "urdf"))
+    robot_type: str = option("", "Arm: its limits; empty: as in params_file", ("", *ROBOT_TYPES))
     robot_ip: str = option(
         "", "Address of the Franka's control box, such as 172.16.0.2", pattern=(_HOST, "an IP address or a host name")
     )

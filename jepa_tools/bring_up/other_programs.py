@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from jepa_common.resources import find_resource
+from jepa_common.robots import FER
 from jepa_sim.meshes import mesh_folder
 from jepa_tools.bring_up.options import BringUp
 
 PACKAGE = "jepa_ros"
-ARM_CONTROLLER = "arm_controller"
-GRIPPER_CONTROLLER = "gripper_controller"
+ARM_CONTROLLER, GRIPPER_CONTROLLER = FER.arm_controller, FER.gripper_controller
 JOINT_STATES = "joint_state_broadcaster"
 ROBOT_NAME = "panda"
 CONTROL_BOX_RATE = 100

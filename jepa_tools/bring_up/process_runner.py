@@ -11,11 +11,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Self
 
+from jepa_common.life_signs import SOCKET_VARIABLE
 from jepa_tools.bring_up import process_guard
+from jepa_tools.bring_up.hung_processes import HangPatience, HungProcessWatch
 
 OutputLine = Callable[[str, str], None]
 """Takes a process's name and one line of what it printed, without the line end; called from any thread."""
@@ -73,18 +75,27 @@ class ProcessRunner:
 
     Each process leads a process group of its own, so a Ctrl-C in the terminal reaches the runner alone, which
     then ends the processes: SIGINT, SIGTERM, SIGKILL. A second Ctrl-C while it waits kills at once. If the
-    runner itself is killed, a guard process ends them.
+    runner itself is killed, a guard process ends them. A process that gives signs of life (`jepa_common.life_signs`)
+    and falls silent is killed, and so started again where it respawns.
 
     Threads: all methods belong to the thread that made the runner; `output` is called from others.
     """
 
-    def __init__(self, output: OutputLine = print_prefixed, patience: StopPatience = StopPatience()) -> None:
-        self._output, self._patience = output, patience
+    def __init__(
+        self,
+        output: OutputLine = print_prefixed,
+        patience: StopPatience = StopPatience(),
+        hang_patience: HangPatience | None = None,
+    ) -> None:
+        self._output, self._patience, self._hang_patience = output, patience, hang_patience or HangPatience()
         self._processes: dict[str, _SupervisedProcess] = {}
         self._guard: _Guard | None = None
+        self._life_signs = f"jepa_ros_life_signs_{os.getuid()}_{os.getpid()}_{id(self)}"
+        self._watch: HungProcessWatch | None = None
 
     def __enter__(self) -> Self:
         self._guard = _Guard()
+        self._watch = HungProcessWatch(self._life_signs, self._output, self._hang_patience).__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,7 +113,8 @@ class ProcessRunner:
             raise RuntimeError("expected to start processes inside the runner's `with` block")
         if spec.name in self._processes:
             raise ValueError(f"expected a name that no other process has, got {spec.name!r} again")
-        self._processes[spec.name] = _SupervisedProcess(spec, self._output, self._guard)
+        listening = replace(spec, environment={**spec.environment, SOCKET_VARIABLE: self._life_signs})
+        self._processes[spec.name] = _SupervisedProcess(listening, self._output, self._guard)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,6 +124,10 @@ class ProcessRunner:
     def process_id(self, name: str) -> int:
         """Process id of the running instance, or of the last one that ran."""
         return self._processes[name].process_id
+
+    def node_process_id(self, node: str) -> int | None:
+        """Process id of the node with this full name, behind whatever stands in for it; None when it is not alive."""
+        return self._watch.process_of(node) if self._watch is not None else None
 
     def respawns(self, name: str) -> int:
         """How often the process was started again."""
@@ -130,6 +146,9 @@ class ProcessRunner:
 
     def stop(self) -> None:
         """Ends all processes and returns when they are gone; harmless when called again."""
+        if self._watch is not None:
+            self._watch.__exit__(None, None, None)
+            self._watch = None
         processes = tuple(self._processes.values())
         for process in processes:
             process.retire()

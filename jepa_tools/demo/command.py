@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,15 @@ from tqdm import tqdm
 
 from jepa_common.whole_files import write_whole
 from jepa_sim.environment import TableEnvironment
-from jepa_sim.task_names import REACH
-from jepa_sim.tasks import TaskConfig, TaskEpisode, make_task
+from jepa_sim.tasks import Task, TaskEpisode, make_task
 from jepa_tools.bring_up.process_runner import terminate_as_interrupt
 from jepa_tools.demo.report import DemoOutcome, write_pictures
 from jepa_tools.demo.trace import read_demo_trace
 from jepa_tools.operation.running_nodes import NodesConfig, RunningNodes, running_nodes
-from jepa_tools.operation.task_run import TaskRun, check_runs_through_nodes, run_task
+from jepa_tools.operation.task_run import TaskRun, run_task
 from jepa_tools.recording.recorder import TopicRecorder
+from jepa_tools.view.config import ViewConfig
+from jepa_tools.view.live_view import LiveView
 
 BAG, LOG, RESULT = "bag", "nodes.log", "result.json"
 RECORDED_FIRST = ("*/image", "*/joint_states", "*/planner_status")
@@ -39,6 +41,7 @@ class DemoConfig:
         task: What to do, such as reach, grasp_cup or pick_place_box.
         timeout: Seconds to wait for the goals to be reached or given up.
         nodes: How the nodes are started.
+        view: Port of a live view of the run, to open in a browser (see `jepa view`); none unless given.
     """
 
     seed: int = 1
@@ -46,6 +49,7 @@ class DemoConfig:
     task: str = "reach"
     timeout: float = 120.0
     nodes: NodesConfig = field(default_factory=NodesConfig)
+    view: int | None = None
 
 
 def demo(config: DemoConfig) -> int:
@@ -54,13 +58,15 @@ def demo(config: DemoConfig) -> int:
     Raises:
         ValueError: a task that the nodes cannot begin.
     """
-    check_runs_through_nodes(config.task)
-    episode = _episode(config)
+    task = make_task(config.task)
+    task.check_runs_through_nodes()
+    with TableEnvironment() as environment:
+        episode = task.prepare(environment, config.seed)
     _clear(config.out)
     with terminate_as_interrupt():
-        run, encode_ms = _run(config, episode)
+        run, encode_ms = _run(config, task, episode)
     result = _result(config, run, encode_ms)
-    outcome = DemoOutcome(run.target, _tolerance(config), run.succeeded, run.final_distance)
+    outcome = DemoOutcome(run.target, task.tolerance, run.succeeded, run.final_distance)
     write_pictures(config.out, read_demo_trace(config.out / BAG, run.pursuit.began), outcome)
     write_whole(config.out / RESULT, json.dumps(result, indent=2) + "\n")
     print(_summary(config, run, result))
@@ -75,20 +81,23 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _run(config: DemoConfig, episode: TaskEpisode) -> tuple[TaskRun, float]:
+def _run(config: DemoConfig, task: Task, episode: TaskEpisode) -> tuple[TaskRun, float]:
     """Starts everything, records and runs; returns the run and the encoder's time per frame, ms."""
     metadata = {"task": config.task, "seed": str(config.seed)}
     with (
         running_nodes(config.nodes, config.out / LOG) as nodes,
         TopicRecorder(config.out / BAG, metadata=metadata, use_sim_time=True) as recorder,
+        nullcontext() if config.view is None else LiveView(ViewConfig(port=config.view)) as live,
     ):
+        if live is not None:
+            print(f"watch it at {live.url}", flush=True)
         recorder.wait_for(RECORDED_FIRST, config.nodes.start_seconds)
-        run = _perform(config, episode, nodes)
+        run = _perform(config, task, episode, nodes)
         recorder.set_metadata("model", run.pursuit.model)
         return run, nodes.operator.diagnostic("encoder", "latency_ms")
 
 
-def _perform(config: DemoConfig, episode: TaskEpisode, nodes: RunningNodes) -> TaskRun:
+def _perform(config: DemoConfig, task: Task, episode: TaskEpisode, nodes: RunningNodes) -> TaskRun:
     with tqdm(desc="moving", bar_format="{desc}: {n} steps in {elapsed} {postfix}") as progress:
 
         def show(status: PlannerStatus) -> None:
@@ -96,19 +105,7 @@ def _perform(config: DemoConfig, episode: TaskEpisode, nodes: RunningNodes) -> T
             goal = episode.goals[min(status.sub_goal, len(episode.goals) - 1)].name
             progress.set_postfix_str(f"toward '{goal}', energy {status.energy:.3f} {status.reason}")
 
-        return run_task(nodes.operator, episode, TaskConfig(), config.timeout, show)
-
-
-def _episode(config: DemoConfig) -> TaskEpisode:
-    """The goals that belong to the seed."""
-    with TableEnvironment() as environment:
-        return make_task(config.task).prepare(environment, config.seed)
-
-
-def _tolerance(config: DemoConfig) -> float:
-    """Distance that counts as there, m: of the tool, or of the object."""
-    limits = TaskConfig()
-    return limits.tool_tolerance if config.task == REACH else limits.object_tolerance
+        return run_task(nodes.operator, task, episode, config.timeout, show)
 
 
 def _result(config: DemoConfig, run: TaskRun, encode_ms: float) -> dict[str, Any]:

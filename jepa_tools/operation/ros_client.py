@@ -43,11 +43,11 @@ class RosClient:
     Threads: one thread makes, uses and leaves it. Callbacks run inside `poll`.
     """
 
-    def __init__(self, name: str, check: Callable[[], None] = nothing_to_check) -> None:
+    def __init__(self, name: str, check: Callable[[], None] = nothing_to_check, namespace: str = "") -> None:
         """Takes the ROS domain from the environment."""
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
-        self.node: Node = rclpy.create_node(name, context=self._context)
+        self.node: Node = rclpy.create_node(name, namespace=namespace, context=self._context)
         self.check = check
         self._executor = SingleThreadedExecutor(context=self._context)
         self._readers: list[_Reader] = []
@@ -64,14 +64,24 @@ class RosClient:
 
     def subscribe(
         self, message_type: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile, raw: bool = False
-    ) -> None:
-        """Passes messages to `callback`, serialised ones if `raw`, whenever the client is polled."""
+    ) -> Callable[[], None]:
+        """Passes messages to `callback`, serialised ones if `raw`, whenever the client is polled.
+
+        Returns what ends it.
+        """
 
         def deliver(message: Any) -> None:
             callback(message)
 
         subscription = self.node.create_subscription(message_type, topic, deliver, qos, raw=raw)
-        self._readers.append(_Reader(subscription, deliver))
+        reader = _Reader(subscription, deliver)
+        self._readers.append(reader)
+
+        def end() -> None:
+            self._readers.remove(reader)
+            self.node.destroy_subscription(subscription)
+
+        return end
 
     def poll(self) -> None:
         """Delivers all messages that have come, topic by topic."""

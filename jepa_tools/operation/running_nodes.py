@@ -8,17 +8,24 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from tqdm import tqdm
 
-from jepa_sim.backends.available import connect
+from jepa_sim.backends.available import BACKENDS, connect
 from jepa_tools.bring_up.deployments import DEPLOYMENTS, process_specs
 from jepa_tools.bring_up.process_runner import ProcessRunner
 from jepa_tools.bring_up.ros_domain import isolated_ros_domain
 from jepa_tools.operation.ros_client import RosClient
 from jepa_tools.operation.staged_operator import StagedOperator
 from jepa_tools.operation.table_operator import TableOperator
+
+OWN = "own"
+if TYPE_CHECKING:
+    SimulatorName = str
+else:
+    # What a command line offers: what is installed when the program starts.
+    SimulatorName = Literal[OWN, *BACKENDS.names()]
 
 _NOTEWORTHY = ("[WARN]", "[ERROR]", "[FATAL]", "Traceback")
 
@@ -48,7 +55,7 @@ class NodesConfig:
     start_seconds: float = 180.0
     verbose: bool = False
     attach: bool = False
-    simulator: Literal["own", "gazebo_msgs", "simulation_interfaces"] = "own"
+    simulator: SimulatorName = OWN
     service_prefix: str | None = None
     arm_topic: str = "joint_trajectory"
     gripper_topic: str = "gripper_trajectory"
@@ -133,7 +140,7 @@ def _attached_nodes(config: NodesConfig) -> Iterator[RunningNodes]:
 
 
 def _operator(client: RosClient, config: NodesConfig) -> TableOperator:
-    if config.simulator == "own":
+    if config.simulator == OWN:
         return TableOperator(client)
     backend = connect(config.simulator, client.call, config.service_prefix)
     return StagedOperator(client, backend, config.arm_topic, config.gripper_topic)

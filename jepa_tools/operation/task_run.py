@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_planner.client import JepaPlanner
-from jepa_sim.object_tasks import GRASPED
-from jepa_sim.task_names import REACH
-from jepa_sim.tasks import TaskConfig, TaskEpisode
-from jepa_tools.operation.object_judge import ObjectSightings, object_of, why_object_failed
+from jepa_sim.sightings import Sightings
+from jepa_sim.tasks import Task, TaskEpisode
 from jepa_tools.operation.pursuit import Pursuit, pursue
 from jepa_tools.operation.table_operator import OnStatus, TableOperator
 
@@ -51,24 +49,10 @@ class TaskRun:
         return not self.failure
 
 
-def check_runs_through_nodes(task: str, last_goal: str = "") -> None:
-    """Raises ValueError for a task whose start the simulator's reset cannot make, or that the judge has to end."""
-    if last_goal == GRASPED:
-        raise ValueError(
-            f"{task}: its last goal is the grasp on the table, and only in process does the judge lift the hand: "
-            "measure it without --ros, or with --protocol assisted"
-        )
-    if task.startswith("reach_with_object"):
-        raise ValueError(
-            f"{task} begins with the object in the gripper, which a reset of the simulator does not do: "
-            "measure it in process (jepa sim-eval without --ros), or take a grasp or pick_place task"
-        )
-
-
 def run_task(
     operator: TableOperator,
+    task: Task,
     episode: TaskEpisode,
-    config: TaskConfig,
     timeout: float,
     on_status: OnStatus = lambda _: None,
     planned_gripper: bool = False,
@@ -77,50 +61,46 @@ def run_task(
 
     Args:
         operator: at a table whose nodes are active.
-        episode: as prepared in process; the simulator makes the same scene from its seed.
-        config: what counts as success.
+        task: to be done.
+        episode: of the task, as prepared in process; the simulator makes the same scene from its seed.
         timeout: seconds, wall time, for the planner to reach the goals or give them up.
         on_status: told about every status on the way.
         planned_gripper: the planner gets pictures without the expert's commands to the gripper.
 
     Raises:
-        ValueError: a task that begins with the object in the gripper.
+        ValueError: a task that cannot begin or be judged so.
     """
-    check_runs_through_nodes(episode.task, episode.final.name)
-    if episode.task == REACH:
-        return _run_reach(operator, episode, config, timeout, on_status)
-    return _run_with_object(operator, episode, config, timeout, on_status, planned_gripper)
+    task.check_runs_through_nodes()
+    if task.goal_by_camera:
+        return _run_to_picture(operator, task, episode, timeout, on_status)
+    return _run_sequence(operator, task, episode, timeout, on_status, planned_gripper)
 
 
-def _run_reach(
-    operator: TableOperator, episode: TaskEpisode, config: TaskConfig, timeout: float, on_status: OnStatus
+def _run_to_picture(
+    operator: TableOperator, task: Task, episode: TaskEpisode, timeout: float, on_status: OnStatus
 ) -> TaskRun:
     """One picture, taken by the camera of the running simulator and shown on the goal's topic."""
     operator.reset(episode.seed, episode.task, episode.final.joint_positions.tolist())
     picture, target = operator.picture(), operator.tool_position()
     operator.reset(episode.seed, episode.task)
     operator.picture()  # the start has been seen before the goal is shown
-    initial = operator.tool_position()
+    start = _position(operator, task)
     pursuit = pursue(operator, lambda: operator.show_goal(picture), timeout, on_status)
-    operator.wait_for_rest(REST_SECONDS)
-    final = float(np.linalg.norm(operator.tool_position() - target))
-    failure = "" if final < config.tool_tolerance else "stopped too far away"
-    return TaskRun(target, float(np.linalg.norm(initial - target)), final, failure, pursuit)
+    return _judged(operator, task, pursuit, start, target, target)
 
 
-def _run_with_object(
+def _run_sequence(
     operator: TableOperator,
+    task: Task,
     episode: TaskEpisode,
-    config: TaskConfig,
     timeout: float,
     on_status: OnStatus,
     planned_gripper: bool,
 ) -> TaskRun:
     """A sequence of pictures, with the gripper's schedule unless it is planned, as an action."""
-    name = object_of(episode.task)
     operator.reset(episode.seed, episode.task, episode.start_joint_positions.tolist())
     operator.picture()
-    start, goals = operator.object_position(name), episode.goals
+    start, goals = _position(operator, task), episode.goals
     with JepaPlanner() as planner:
 
         def send() -> None:
@@ -133,22 +113,34 @@ def _run_with_object(
             )
 
         pursuit = pursue(operator, send, timeout, on_status)
+    return _judged(operator, task, pursuit, start, task.place(episode), episode.final.state[:3])
+
+
+def _judged(
+    operator: TableOperator, task: Task, pursuit: Pursuit, start: Position, place: Position, target: Position
+) -> TaskRun:
+    """The run, when the arm has come to rest; `start` and `place` are of what matters, `target` is the tool's."""
     operator.wait_for_rest(REST_SECONDS)
-    sightings = _watch_object(operator, name, start, config.hold_seconds)
-    place = episode.final.objects[name]
+    seen = _watch(operator, task, start)
     return TaskRun(
-        target=episode.final.state[:3],
+        target=target,
         initial_distance=float(np.linalg.norm(start - place)),
-        final_distance=float(np.linalg.norm(sightings.positions[-1] - place)),
-        failure=why_object_failed(episode.task, place, sightings, config),
+        final_distance=seen.distance(place),
+        failure=task.why_failed_from_outside(place, seen),
         pursuit=pursuit,
     )
 
 
-def _watch_object(operator: TableOperator, name: str, start: Position, seconds: float) -> ObjectSightings:
-    """Where the object is for so many simulated seconds."""
-    began, positions = operator.simulated_time(), [operator.object_position(name)]
-    while (elapsed := operator.simulated_time() - began) < seconds:
+def _position(operator: TableOperator, task: Task) -> Position:
+    """Where the tool, or the task's object, is now."""
+    return operator.tool_position() if task.object_name is None else operator.object_position(task.object_name)
+
+
+def _watch(operator: TableOperator, task: Task, start: Position) -> Sightings:
+    """Where what matters is for as many simulated seconds as the task asks for."""
+    began, positions, elapsed = operator.simulated_time(), [_position(operator, task)], 0.0
+    while elapsed < task.watched_seconds:
         operator.picture()
-        positions.append(operator.object_position(name))
-    return ObjectSightings(start, np.array(positions), elapsed, operator.closedness())
+        positions.append(_position(operator, task))
+        elapsed = operator.simulated_time() - began
+    return Sightings(start, np.array(positions), elapsed, operator.closedness())

@@ -52,13 +52,17 @@ class BagWriter:
         self.counts: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        shutil.rmtree(self._partial, ignore_errors=True)
-        writer = Writer(self._partial / self.path.name, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
+        writer = self._start()
         for key, value in self._metadata.items():
             writer.set_custom_data(key, value)
         writer.open()
         self._writer = writer
         return self
+
+    def _start(self) -> Writer:
+        """A writer that is not open yet."""
+        shutil.rmtree(self._partial, ignore_errors=True)
+        return Writer(self._partial / self.path.name, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

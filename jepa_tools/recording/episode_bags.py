@@ -9,8 +9,9 @@ from typing import Protocol, Self
 
 from rosbags.interfaces import Qos, QosDurability
 
-from jepa_tools.recording.bag_writer import BagExistsError, BagWriter
+from jepa_tools.recording.bag_writer import BagExistsError
 from jepa_tools.recording.message_types import MessageTypes
+from jepa_tools.recording.recorded_bag import RecordedBag
 
 STATUS_TYPE = "jepa_ros/msg/PlannerStatus"
 _PURSUED = ("PLANNING", "HOLDING", "PAUSED")
@@ -28,7 +29,7 @@ class BagSink(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Completes the bag, or removes it after an exception."""
+        """Completes the bag."""
 
     @property
     def message_count(self) -> int:
@@ -45,7 +46,7 @@ class BagSink(Protocol):
 
 
 class EpisodeBags:
-    """A folder of bags `episode_000`, `episode_001`, ...: one from each goal's first plan to its end.
+    """A folder of bags `episode_000`, `episode_001`, ...: one from each goal's first plan on.
 
     What was published between goals is left out, but for the newest message of latched topics, which each bag begins
     with: the robot's description and the goal image are published before the plan. Not thread-safe.
@@ -58,22 +59,17 @@ class EpisodeBags:
         self.path, self._types, self._metadata = path, types, dict(metadata or {})
         self._topics: dict[str, tuple[str, Sequence[Qos]]] = {}
         self._latched: dict[str, tuple[bytes, int]] = {}
-        self._bag: BagWriter | None = None
+        self._bag: RecordedBag | None = None
         self._episodes = 0
         self.counts: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        self.path.mkdir(parents=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._end_episode(kind, error, trace)
-        finally:
-            if not self._episodes:
-                self.path.rmdir()
+        self._end_episode(kind, error, trace)
 
     @property
     def message_count(self) -> int:
@@ -107,7 +103,7 @@ class EpisodeBags:
             if not pursued:
                 self._end_episode(None, None, None)
 
-    def _put(self, bag: BagWriter, topic: str, data: bytes, now: int) -> None:
+    def _put(self, bag: RecordedBag, topic: str, data: bytes, now: int) -> None:
         bag.write(topic, data, now)
         self.counts[topic] += 1
 
@@ -116,7 +112,7 @@ class EpisodeBags:
         return any(status.state == getattr(status, name) for name in _PURSUED)  # type: ignore[attr-defined]
 
     def _begin_episode(self) -> None:
-        bag = BagWriter(self.path / f"episode_{self._episodes:03d}", self._types, self._metadata)
+        bag = RecordedBag(self.path / f"episode_{self._episodes:03d}", self._types, self._metadata)
         self._bag = bag.__enter__()
         for topic, (message_type, offered_qos) in self._topics.items():
             bag.add_topic(topic, message_type, offered_qos)
@@ -129,4 +125,4 @@ class EpisodeBags:
         if self._bag is not None:
             bag, self._bag = self._bag, None
             bag.__exit__(kind, error, trace)
-            self._episodes += kind is None
+            self._episodes += 1

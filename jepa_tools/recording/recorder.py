@@ -32,9 +32,10 @@ from rosbags.interfaces import (
 
 from jepa_tools.bring_up.process_runner import terminate_as_interrupt
 from jepa_tools.operation.ros_client import RosClient, RosTimeoutError
-from jepa_tools.recording.bag_writer import BagWriter, header_stamp
+from jepa_tools.recording.bag_writer import header_stamp
 from jepa_tools.recording.episode_bags import STATUS_TYPE, BagSink, EpisodeBags
 from jepa_tools.recording.message_types import MessageTypes, UnknownMessageTypeError
+from jepa_tools.recording.recorded_bag import RecordedBag
 
 DISCOVERY_SECONDS = 0.25
 POLL_SECONDS = 0.02
@@ -49,7 +50,7 @@ PARAMETER_SECONDS = 2.0
 
 
 class RecordingError(RuntimeError):
-    """The recording ended without a bag; the message says why."""
+    """The recording ended too early; the message says why, and what is left."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class TopicRecorder:
         self._topics, self._use_sim_time = topics or TopicChoice(), use_sim_time
         self._metadata = dict(metadata or {})
         self._types = MessageTypes()
-        kind = EpisodeBags if per_episode else BagWriter
+        kind = EpisodeBags if per_episode else RecordedBag
         self._writer: BagSink = kind(path, self._types, self._metadata)
         self._seen: set[str] = set()
         self._asked: set[str] = set()
@@ -126,7 +127,8 @@ class TopicRecorder:
             self._finish(kind, error, trace)
             return
         self._writer.__exit__(type(failure), failure, failure.__traceback__)
-        raise RecordingError(f"recording to {self._writer.path} failed, nothing is kept: {failure}") from failure
+        kept = "what came before is kept" if self.message_count else "nothing came before"
+        raise RecordingError(f"recording to {self._writer.path} failed, {kept}: {failure}") from failure
 
     def _finish(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -29,7 +29,7 @@ Every node declares its parameters with description, range and choices; `ros2 pa
 shows them while it runs. Deployments set them in one YAML file: `config/sim.yaml`, `config/robot.yaml`, or your own
 with `params_file:=FILE`. Launch arguments count before the file. `ros2 param set` changes those marked *live* while the
 node runs; all others can be set while the node is unconfigured. Every node also has `use_sim_time`, and every lifecycle
-node `autostart`.
+node `autostart` and `max_silence` (0.7): the time without a sign of life after which it takes another node for hung, s.
 """
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from jepa_common.whole_files import write_whole
 from jepa_planner.solvers.factory import SolverName
 from jepa_sim.environment import EnvironmentConfig, TableEnvironment
-from jepa_sim.task_names import REACH, TASK_NAMES, TaskName, check_task
+from jepa_sim.task_names import REACH, TASK_NAMES, TASKS, TaskName
 from jepa_sim.tasks import StepChanges, TaskConfig, make_task
 from jepa_tools.sim_eval.controllers import (
     ControlConfig,
@@ -101,7 +101,7 @@ class SimEvalConfig:
     control: ControlConfig = field(default_factory=ControlConfig)
 
     def __post_init__(self) -> None:
-        check_task(self.task)
+        TASKS.load(self.task)
         for name in ("episodes", "threads", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")

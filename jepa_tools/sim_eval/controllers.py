@@ -21,17 +21,11 @@ from jepa_sim.environment import TableEnvironment
 from jepa_sim.expert import ScriptedExpert
 from jepa_sim.robot_description import ARM_JOINTS
 from jepa_sim.smooth_motion import MotionRates
-from jepa_sim.task_names import REACH
+from jepa_sim.task_names import TASKS
 from jepa_sim.tasks import Task, TaskEpisode
-<<<<<<< HEAD:jepa_tools/controllers.py
-from jepa_tools.model_cost import FrameMemory, ModelCosts, SeenFrames
-from jepa_tools.protocols import Protocol
-from jepa_world_model.model_card import Distance, ModelCard, SolverPreset
-=======
 from jepa_tools.sim_eval.model_cost import FrameMemory, ModelCosts, SeenFrames
 from jepa_tools.sim_eval.protocols import Protocol
-from jepa_world_model.model_card import Distance, ModelCard
->>>>>>> main:jepa_tools/sim_eval/controllers.py
+from jepa_world_model.model_card import Distance, ModelCard, SolverPreset
 from jepa_world_model.poses import POSE_DIM
 from jepa_world_model.world_model import WorldModel
 
@@ -94,7 +88,7 @@ class HoldStill(Baseline):
 
 
 class RandomActions(Baseline):
-    """Steps of at most `max_step` m in random directions; the gripper opens and closes at random in object tasks."""
+    """Steps of at most `max_step` m in random directions; the gripper moves at random in tasks that use it."""
 
     def __init__(self, max_step: float) -> None:
         self._max_step = max_step
@@ -104,7 +98,7 @@ class RandomActions(Baseline):
     def begin(self, environment: TableEnvironment, episode: TaskEpisode) -> None:  # noqa: ARG002
         """Restarts the generator at the episode's seed."""
         self._generator = np.random.default_rng((_RANDOM_ACTIONS, episode.seed))
-        self._grips = episode.task != REACH
+        self._grips = TASKS.load(episode.task).uses_gripper
 
     def act(self, environment: TableEnvironment) -> Vector | None:  # noqa: ARG002
         """Uniform in the ball of steps."""

@@ -20,6 +20,7 @@ from typing import Literal, get_args
 
 from jepa_planner.gripper import GripperMode
 from jepa_sim.expert import ExpertConfig
+from jepa_sim.task_names import TASKS
 from jepa_sim.tasks import NearStart, StepBudgets, StepChanges, TaskConfig
 
 ProtocolName = Literal["assisted", "published", "published-long", "one-goal"]
@@ -59,7 +60,7 @@ class Protocol:
 
     def task_config(self, task: str, changes: StepChanges = _NO_CHANGES) -> TaskConfig:
         """How `task` is set, with budgets changed as asked for."""
-        steps = self.grasp_steps if task.startswith("grasp") else self.steps
+        steps = self.grasp_steps if TASKS.load(task).ends_with_grasp else self.steps
         return TaskConfig(
             steps=replace(steps, **changes.given),
             near=self.near,

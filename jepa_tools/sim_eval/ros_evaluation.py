@@ -16,7 +16,7 @@ from jepa_sim.tasks import TaskEpisode, make_task
 from jepa_tools.bring_up.deployments import DEPLOYMENTS
 from jepa_tools.bring_up.process_runner import terminate_as_interrupt
 from jepa_tools.operation.running_nodes import NodesConfig, RunningNodes, running_nodes
-from jepa_tools.operation.task_run import TaskRun, check_runs_through_nodes, run_task
+from jepa_tools.operation.task_run import TaskRun, run_task
 from jepa_tools.sim_eval.command import Evaluator, Results, SimEvalConfig
 from jepa_tools.sim_eval.controllers import planner_rates
 from jepa_tools.sim_eval.evaluation import EpisodeResult, prepare_episode
@@ -31,14 +31,14 @@ def evaluate_nodes(config: SimEvalConfig) -> tuple[list[Results], str]:
     Raises:
         ValueError: a task that the nodes cannot begin.
     """
-    check_runs_through_nodes(config.task)
-    setting, planned = config.task_config(config.task), config.planning.plans_gripper
-    task, results, model = make_task(config.task, setting), [], ""
+    task = make_task(config.task, config.task_config(config.task))
+    task.check_runs_through_nodes()
+    planned, results, model = config.planning.plans_gripper, [], ""
     with _own_nodes(config) as nodes, TableEnvironment(EnvironmentConfig(motion=planner_rates())) as environment:
         baselines = Evaluator(config, config.task, environment, planned=False)
         for index in tqdm(range(config.episodes), desc=f"{config.task} through the nodes"):
             episode = prepare_episode(task, environment, config.seed, index)
-            run = run_task(nodes.operator, episode, setting, config.timeout, planned_gripper=planned)
+            run = run_task(nodes.operator, task, episode, config.timeout, planned_gripper=planned)
             model = run.pursuit.model or model
             if not run.succeeded:
                 tqdm.write(f"episode {index}: {run.failure}; the planner {run.pursuit.outcome}: {run.pursuit.reason}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from jepa_sim.tasks import make_task
 from jepa_tools.sim_eval.evaluation import EpisodeResult, GoalTrace
 
 _COLUMNS = (
@@ -21,17 +22,6 @@ _COLUMNS = (
     "plan ms (median, p90)",
     "energy (median, p90)",
 )
-
-PUBLISHED = {
-    "reach": 1.0,
-    "grasp_cup": 0.65,
-    "grasp_box": 0.25,
-    "reach_with_object_cup": 0.75,
-    "reach_with_object_box": 0.75,
-    "pick_place_cup": 0.80,
-    "pick_place_box": 0.65,
-}
-"""Success rates of V-JEPA 2-AC on real robots, zero-shot, the mean of two laboratories (V-JEPA 2 paper)."""
 
 
 def statistics(results: Sequence[EpisodeResult]) -> dict[str, Any]:
@@ -95,7 +85,8 @@ def overview(tasks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[list[
 
 def _overview_row(task: str, rows: Mapping[str, Mapping[str, Any]], controllers: Sequence[str]) -> list[str]:
     cells = [success_cell(rows[name]) if name in rows else "-" for name in controllers]
-    return [task, *cells, f"{PUBLISHED[task]:.0%}" if task in PUBLISHED else "-"]
+    published = make_task(task).published_rate
+    return [task, *cells, "-" if published is None else f"{published:.0%}"]
 
 
 def format_overview(tasks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

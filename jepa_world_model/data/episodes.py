@@ -11,6 +11,7 @@ A dataset is in the LeRobot v3 layout (see :mod:`jepa_world_model.data.lerobot_e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from jepa_common.file_identity import file_stamps
 from jepa_common.gripper_description import GripperDescription
+from jepa_common.registry import Registry
 from jepa_world_model.data.state_names import POSE_NAMES
 from jepa_world_model.data.state_survey import Surveyor
 from jepa_world_model.poses import difference
@@ -80,20 +82,51 @@ class Clips:
     actions: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class DatasetFormat:
+    """One layout of datasets to train on.
+
+    Attributes:
+        looks_like: what tells a folder of this format, for people.
+        is_in: whether a folder holds a finished dataset of this format.
+        load: the dataset of a folder; the second argument is the side to which images are scaled, 0 keeps square
+            ones. Raises DatasetError for what cannot be trained on.
+    """
+
+    looks_like: str
+    is_in: Callable[[Path], bool]
+    load: Callable[[Path, int], EpisodeArrays]
+
+
+DATASET_FORMATS: Registry[DatasetFormat] = Registry(
+    "jepa_ros.dataset_formats",
+    "dataset format",
+    {"shards": "jepa_world_model.data.episodes:SHARDS", "lerobot": "jepa_world_model.data.episodes:LEROBOT"},
+)
+
+
 def load_episodes(folder: Path, image_size: int = 0) -> EpisodeArrays:
-    """Read the dataset in ``folder``.
+    """Read the dataset in ``folder``, of the first of :data:`DATASET_FORMATS` that it is in.
 
     Args:
-        folder: a LeRobot dataset, or shards.
+        folder: a LeRobot dataset, shards, or another registered format.
         image_size: side to which a LeRobot dataset's images are scaled; 0 keeps square ones as they are.
 
     Raises:
         DatasetError: no dataset, a missing array, shapes that do not belong together, or non-finite numbers.
     """
-    folder = Path(folder)
-    paths = sorted(folder.glob("shard_*.npz"))
-    if not paths:
-        return _load_lerobot(folder, image_size)
+    folder, formats = Path(folder), [DATASET_FORMATS.load(name) for name in DATASET_FORMATS.names()]
+    for candidate in formats:
+        if candidate.is_in(folder):
+            return candidate.load(folder, image_size)
+    raise DatasetError(
+        f"{folder} holds no finished dataset: expected {' or '.join(known.looks_like for known in formats)};"
+        f" `jepa collect --out {folder}` makes one, or goes on with one that was interrupted"
+    )
+
+
+def _load_shards(folder: Path, _: int) -> EpisodeArrays:
+    paths = _shards(folder)
     shards = [_load_shard(path) for path in paths]
     return EpisodeArrays(
         images=np.concatenate([shard.images for shard in shards]),
@@ -102,6 +135,10 @@ def load_episodes(folder: Path, image_size: int = 0) -> EpisodeArrays:
         source=file_stamps(paths, folder),
         objects=_joined([shard.objects for shard in shards]),
     )
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("shard_*.npz"))
 
 
 def _joined(objects: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
@@ -114,12 +151,13 @@ def _load_lerobot(folder: Path, image_size: int) -> EpisodeArrays:
     # Its libraries for tables and videos are not needed to read shards.
     from jepa_world_model.data.lerobot_episodes import load_lerobot_episodes
 
-    if not (folder / "meta" / "info.json").exists():
-        raise DatasetError(
-            f"{folder} holds no finished dataset: expected meta/info.json (LeRobot layout) or shard_*.npz;"
-            f" `jepa collect --out {folder}` makes one, or goes on with one that was interrupted"
-        )
     return load_lerobot_episodes(folder, image_size)
+
+
+SHARDS = DatasetFormat("shard_*.npz", lambda folder: bool(_shards(folder)), _load_shards)
+LEROBOT = DatasetFormat(
+    "meta/info.json (LeRobot layout)", lambda folder: (folder / "meta" / "info.json").exists(), _load_lerobot
+)
 
 
 def _load_shard(path: Path) -> EpisodeArrays:

@@ -23,6 +23,9 @@ from jepa_world_model.training.vjepa import VJepaBatch, VJepaConfig, VJepaModel
 _SMALLEST_STD = 0.05
 """Least deviation that a head's target is divided by: what hardly varies (m, cosine, closedness) stays unimportant."""
 
+_LEAST_CHANGE = 1e-2
+"""Least mean squared change of a colour moment that its error is divided by: a still colour stays unimportant."""
+
 _SCALE_BATCHES = 20
 _SEED_STRIDE = 1_000_003
 
@@ -111,6 +114,7 @@ class TokenObjective(_WholeModel[TokenModel]):
         self._moments = moments
         self._sampler = ClipSampler(episodes, clip_frames, clips.batch, clips.seed, clips.max_stride)
         self._scales = _scales(episodes, self._sampler)
+        self._moments_change = self._change_of_moments()
 
     @property
     def predictor(self) -> ActionConditionedPredictor:
@@ -121,10 +125,10 @@ class TokenObjective(_WholeModel[TokenModel]):
         """This process's clips, with their colour moments."""
         clips = self._sampler.clips(step, part.rows(self._clips.batch))
         states, actions = torch.from_numpy(clips.states), torch.from_numpy(clips.actions)
-        flat = clips.images.reshape(-1, *clips.images.shape[2:])
         return TokenBatch(
             normalized_frames(clips),
-            self._moments(flat).unflatten(0, clips.images.shape[:2]),
+            self._moments_of(clips),
+            self._moments_change,
             states,
             (state_features(states) - self._scales.state_mean) / self._scales.state_std,
             actions,
@@ -135,6 +139,16 @@ class TokenObjective(_WholeModel[TokenModel]):
         """The terms of the loss."""
         losses: dict[str, Tensor] = module(batch.to(device))
         return losses
+
+    def _moments_of(self, clips: Clips) -> Tensor:
+        """Colour moments ``[B, T, patches, F]``."""
+        flat = clips.images.reshape(-1, *clips.images.shape[2:])
+        return self._moments(flat).unflatten(0, clips.images.shape[:2])
+
+    def _change_of_moments(self) -> Tensor:
+        clips = (self._moments_of(self._sampler.clips(step)) for step in range(_SCALE_BATCHES))
+        changes = torch.stack([moments.diff(dim=1).square().mean(dim=(0, 1, 2)) for moments in clips])
+        return changes.mean(dim=0).clamp(min=_LEAST_CHANGE)
 
 
 @dataclass(frozen=True)

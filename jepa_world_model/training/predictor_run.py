@@ -91,6 +91,12 @@ def save_run_predictor(folder: Path, predictor: ActionConditionedPredictor) -> N
     save_tensors(folder / WEIGHTS_FILE, predictor.state_dict())
 
 
+def predictor_files(folder: Path) -> list[Path]:
+    """The files from which :func:`load_run_predictor` reads; none where no run left a predictor."""
+    files = [folder / SHAPE_FILE, folder / WEIGHTS_FILE]
+    return files if all(file.exists() for file in files) else []
+
+
 def load_run_predictor(folder: Path) -> ActionConditionedPredictor:
     """The predictor that a finished run left in ``folder``; raises FileNotFoundError where it left none."""
     config = ActionPredictorConfig(**json.loads((folder / SHAPE_FILE).read_text()))

@@ -16,10 +16,12 @@ import numpy as np
 import torch
 
 from jepa_common.file_identity import files_below
+from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
 from jepa_world_model.masked_predictor import MaskedPredictor
 from jepa_world_model.official_checkpoints import load_encoder, load_masked_predictor
+from jepa_world_model.preprocess import normalize_images
 from jepa_world_model.training.color_moments import ColorMoments
 from jepa_world_model.training.encoder_run import (
     EncoderShape,
@@ -33,7 +35,14 @@ from jepa_world_model.training.joint import JointConfig, JointModel
 from jepa_world_model.training.loop import LoopConfig
 from jepa_world_model.training.monitor import CollapseMonitor, MonitorConfig
 from jepa_world_model.training.objectives import ClipConfig, JointObjective, TokenObjective, VJepaObjective
-from jepa_world_model.training.predictor_run import PredictorShape, predictor_for_data, save_run_predictor
+from jepa_world_model.training.predictor_run import (
+    PredictorShape,
+    load_run_predictor,
+    predictor_files,
+    predictor_for_data,
+    save_run_predictor,
+    trained_parts,
+)
 from jepa_world_model.training.provenance import provenance, write_provenance
 from jepa_world_model.training.run_folder import claim, claim_inputs
 from jepa_world_model.training.tokens import TokenConfig, TokenModel
@@ -57,7 +66,7 @@ class PretrainConfig:
         objective: what to minimise; the options of the others have no effect.
         validation: held-out episodes for the monitor; without them it looks at training frames.
         initial: weights to start from: a run folder, a checkpoint of this package or a released file. Its shape is
-            taken, not ``encoder``.
+            taken, not ``encoder``. ``tokens`` also takes the predictor that a run of the same objective left there.
         image_size: side to which a LeRobot dataset's images are scaled; 0 keeps square ones as they are.
         batch: clips per step, over all processes.
         predictor: shape of the predictor of ``tokens``.
@@ -118,7 +127,7 @@ def _inputs(config: PretrainConfig) -> dict[str, list[Path]]:
     if config.validation is not None:
         inputs["validation"] = files_below(config.validation)
     if config.initial is not None:
-        inputs["initial"] = encoder_files(config.initial)
+        inputs["initial"] = [*encoder_files(config.initial), *predictor_files(config.initial)]
     return inputs
 
 
@@ -144,8 +153,10 @@ def _token_objective(config: PretrainConfig, episodes: EpisodeArrays, encoder: V
     frames = np.random.default_rng(config.seed).integers(episodes.episodes * episodes.frames, size=_MOMENT_FRAMES)
     images = episodes.images[np.divmod(frames, episodes.frames)]
     moments = ColorMoments.fit(images, config.tokens.colors, encoder.config.patch_size, config.seed)
-    predictor = predictor_for_data(config.predictor, encoder.config, episodes)
+    predictor = _first_action_predictor(config, encoder, episodes)
     model = TokenModel(encoder, predictor, moments.features, config.tokens)
+    shown = images[: config.monitor.frames]
+    model.fit_moments(normalize_images(torch.from_numpy(shown)), moments(shown))
     clips = ClipConfig(config.batch, config.max_stride, config.seed)
     return TokenObjective(model, episodes, clips, config.clip_frames, moments)
 
@@ -161,6 +172,14 @@ def _first_encoder(config: PretrainConfig, image_size: int) -> VisionTransformer
         raise CheckpointError(f"{config.initial}: expected a V-JEPA encoder to go on from, got {encoder.config.kind}")
     encoder.expect_images(image_size)
     return encoder.train().requires_grad_(True)
+
+
+def _first_action_predictor(
+    config: PretrainConfig, encoder: VisionTransformer, episodes: EpisodeArrays
+) -> ActionConditionedPredictor:
+    if config.initial is not None and predictor_files(config.initial):
+        return trained_parts(load_run_predictor(config.initial), config.predictor).train()
+    return predictor_for_data(config.predictor, encoder.config, episodes)
 
 
 def _first_predictor(config: PretrainConfig) -> MaskedPredictor | None:

@@ -22,7 +22,11 @@ from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.encoders import frame_latents
 from jepa_world_model.training.joint import STATE_FEATURES
 from jepa_world_model.training.predictions import predict_clip, shares_of_change
+from jepa_world_model.training.ridge import Moments
 from jepa_world_model.vision_transformer import VisionTransformer
+
+_FIT_BATCH = 64
+_FIT_RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class TokenConfig:
             mean absolute.
         moments_weight: of the colour moments read from encoded tokens.
         predicted_moments_weight: of the next frame's colour moments, read from predicted tokens.
+        moving_moments_weight: of the same error, each colour's as a share of its own change from frame to frame: what
+            seldom moves, an object that is touched now and then, counts as much as the arm that always does.
         inverse_weight, state_weight: of the action and the robot's state.
     """
 
@@ -46,6 +52,7 @@ class TokenConfig:
     absolute_weight: float = 0.5
     moments_weight: float = 1.0
     predicted_moments_weight: float = 0.5
+    moving_moments_weight: float = 0.0
     inverse_weight: float = 0.25
     state_weight: float = 0.5
 
@@ -57,6 +64,7 @@ class TokenBatch:
     Attributes:
         frames: ``[B, T, 3, S, S]``, normalised.
         moments: colour moments ``[B, T, patches, F]``, in units of their deviation.
+        moments_change: mean squared change of each from one frame to the next ``[F]``, over the data set.
         states: ``[B, T, 7]``.
         features: the states as centred and scaled numbers ``[B, T, STATE_FEATURES]``.
         actions: ``[B, T-1, 7]``.
@@ -65,6 +73,7 @@ class TokenBatch:
 
     frames: Tensor
     moments: Tensor
+    moments_change: Tensor
     states: Tensor
     features: Tensor
     actions: Tensor
@@ -94,9 +103,22 @@ class TokenModel(nn.Module):
         self.moments = nn.Linear(dim, moments)
         self.state = nn.Linear(tokens * dim, STATE_FEATURES)
         self.projector = nn.Linear(tokens * dim, config.latent_dim)
-        self.inverse = nn.Sequential(
-            nn.Linear(2 * config.latent_dim, config.hidden_dim), nn.GELU(), nn.Linear(config.hidden_dim, 7)
-        )
+        action = nn.Linear(config.hidden_dim, 7)
+        self.inverse = nn.Sequential(nn.Linear(2 * config.latent_dim, config.hidden_dim), nn.GELU(), action)
+        # What starts at the mean of its targets does not pull an encoder away that is good already.
+        for layer in (self.state, action):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    @torch.no_grad()
+    def fit_moments(self, frames: Tensor, moments: Tensor) -> None:
+        """Start the moments' read-out at the least squares of frames ``[N, 3, S, S]``, moments ``[N, patches, F]``."""
+        parts = [frame_latents(self.encoder, part) for part in frames.split(_FIT_BATCH)]
+        # Each patch is a row: one read-out for all of them.
+        rows = torch.cat(parts).flatten(0, 1)[:, None]
+        fitted = Moments.of(rows, moments.flatten(0, 1)).solve(_FIT_RIDGE)
+        self.moments.weight.copy_(fitted.weights.T)
+        self.moments.bias.copy_(fitted.bias)
 
     def tokens(self, frames: Tensor) -> Tensor:
         """Layer-normed tokens ``[B, T, N, D]`` of frames ``[B, T, 3, S, S]``, each a clip of two equal frames."""
@@ -115,11 +137,13 @@ class TokenModel(nn.Module):
         pairs = torch.cat([latents[:, :-1], latents[:, 1:]], dim=-1)
         read = torch.cat([self.moments(prediction.latents) for prediction in predictions], dim=1)
         truth = torch.cat([prediction.later(batch.moments) for prediction in predictions], dim=1)
+        missed = (read.float() - truth).square().mean(dim=(0, 1, 2))
         terms = {
             "squared": squared,
             "absolute": absolute,
             "moments": F.mse_loss(self.moments(tokens).float(), batch.moments),
-            "predicted_moments": F.mse_loss(read.float(), truth),
+            "predicted_moments": missed.mean(),
+            "moving_moments": (missed / batch.moments_change).mean(),
             "inverse": F.mse_loss(self.inverse(pairs).float(), batch.scaled_actions),
             "state": F.mse_loss(self.state(flat).float(), batch.features),
         }

@@ -9,11 +9,7 @@ import pytest
 import tyro
 import yaml
 
-<<<<<<< HEAD:test/jepa_tools/test_config_file.py
-from jepa_tools.config_file import ConfigFileError, preset_file, with_config_file
-=======
-from jepa_common.config_file import ConfigFileError, with_config_file
->>>>>>> main:test/jepa_common/test_config_file.py
+from jepa_common.config_file import ConfigFileError, preset_file, with_config_file
 from jepa_world_model.training.pretrain import PretrainConfig
 from jepa_world_model.training.run_folder import plain
 

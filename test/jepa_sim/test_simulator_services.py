@@ -21,12 +21,12 @@ HIGH_UP = EntityState((0.45, 0.0, 0.9))
 PREFIXES = {"gazebo_msgs": "gazebo/", "simulation_interfaces": "gzserver/"}
 
 pytestmark = pytest.mark.skipif(
-    set(available_backends()) != set(BACKENDS),
-    reason=f"needs the messages of {' and '.join(BACKENDS)}; `make test` compiles the fields that are used",
+    set(available_backends()) != set(BACKENDS.names()),
+    reason=f"needs the messages of {' and '.join(BACKENDS.names())}; `make test` compiles the fields that are used",
 )
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=BACKENDS.names())
 def simulator(nodes: Any, request: pytest.FixtureRequest) -> SimulatorBackend:
     """The simulator as seen from another process: only through services."""
     from jepa_sim.sim_node import SimNode

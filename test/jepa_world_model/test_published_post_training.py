@@ -12,7 +12,7 @@ import tyro
 from torch import Tensor
 from training_data import save_episodes
 
-from jepa_tools.config_file import with_config_file
+from jepa_common.config_file import with_config_file
 from jepa_world_model import layers
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint import open_world_model, save_world_model

@@ -12,7 +12,7 @@ import tyro
 from torch import Tensor
 from training_data import make_episodes
 
-from jepa_tools.config_file import with_config_file
+from jepa_common.config_file import with_config_file
 from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from jepa_world_model.training.distributed import Part
 from jepa_world_model.training.loop import learning_rate_share

@@ -17,12 +17,12 @@ from jepa_tools.operation.table_operator import ResetError
 PREFIXES = {"gazebo_msgs": "gazebo/", "simulation_interfaces": "gzserver/"}
 
 pytestmark = pytest.mark.skipif(
-    set(available_backends()) != set(BACKENDS),
-    reason=f"needs the messages of {' and '.join(BACKENDS)}; `make test` compiles the fields that are used",
+    set(available_backends()) != set(BACKENDS.names()),
+    reason=f"needs the messages of {' and '.join(BACKENDS.names())}; `make test` compiles the fields that are used",
 )
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=BACKENDS.names())
 def operator(nodes: Any, request: pytest.FixtureRequest) -> Iterator[StagedOperator]:
     from jepa_sim.sim_node import SimNode
 

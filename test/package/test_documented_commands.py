@@ -16,9 +16,9 @@ import pytest
 import tyro
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 
+from jepa_common.config_file import with_config_file
 from jepa_common.qos_profiles import latched_qos
 from jepa_tools.cli import COMMANDS, configuration_type
-from jepa_tools.config_file import with_config_file
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("models/**/*.md")])

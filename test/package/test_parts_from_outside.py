@@ -1,4 +1,4 @@
-"""Solvers and distances that another installed package adds: made by name, and offered by nodes and commands."""
+"""What another installed package adds to the registries: made by name, and offered by nodes and commands."""
 
 from __future__ import annotations
 
@@ -13,8 +13,20 @@ import pytest
 import torch
 
 from jepa_common.registry import Registry, UnknownNameError
+from jepa_common.robots import FER, ROBOTS
+from jepa_planner.limits import fer_limits
+from jepa_planner.planner_parameters import LimitParameters
 from jepa_planner.solvers import ActionBounds, SolverConfig, make_solver
 from jepa_planner.solvers.factory import SOLVERS
+from jepa_sim.backends.available import available_backends, connect
+from jepa_sim.environment import TableEnvironment
+from jepa_sim.sightings import Sightings
+from jepa_sim.task_names import TASKS
+from jepa_sim.tasks import make_task
+from jepa_tools.sim_eval.controllers import Expert
+from jepa_tools.sim_eval.evaluation import prepare_episode, run_episode
+from jepa_tools.sim_eval.statistics import overview
+from jepa_world_model.data.episodes import DatasetError, load_episodes
 from jepa_world_model.energy import latent_distance
 from jepa_world_model.model_card import DISTANCES, ModelCard
 
@@ -62,12 +74,94 @@ DISTANCE = '''
         return (differences if weights is None else differences * (weights > 0)).amax(dim=-1)
 '''
 
+TASK = '''
+    """The tool goes up by 10 cm."""
+    import dataclasses
+
+    import numpy as np
+
+    from jepa_sim.expert import ScriptedExpert, reach_script
+    from jepa_sim.tasks import Task, TaskError
+
+
+    class Rise(Task):
+        goal_by_camera = True
+        published_rate = 0.5
+
+        def prepare(self, environment, seed):
+            environment.reset(seed, self.name)
+            state, joints = environment.state(), environment.joint_positions()
+            place = state[:3] + [0.0, 0.0, 0.1]
+            rotation = np.diag([1.0, -1.0, -1.0])
+            solution = environment.kinematics.solve(place, rotation, joints, iterations=100)
+            if solution.position_error > 2e-3:
+                raise TaskError(f"{self.name}: too high")
+
+            def make_goals():
+                environment.place_arm(solution.positions)
+                return [self._goal(environment, "risen", self.config.steps.reach, 2)]
+
+            return self._episode(environment, seed, make_goals)
+
+        def distance(self, environment, episode):
+            return float(np.linalg.norm(environment.state()[:3] - self.place(episode)))
+
+        def succeeded(self, environment, episode):
+            return self.distance(environment, episode) < self.tolerance
+
+        def expert(self, environment, episode):
+            return ScriptedExpert(environment, reach_script(self.place(episode)), self.config.expert)
+'''
+
+ROBOT = """
+    from dataclasses import replace
+
+    from jepa_common.robots import FER
+
+    SLOW = replace(FER, velocity=(0.5,) * 7, arm_controller="slow_controller")
+"""
+
+BACKEND = """
+    from jepa_sim.backends.available import BackendKind
+
+
+    class Paper:
+        def __init__(self, call, prefix="paper/"):
+            self.prefix = prefix
+
+        def entities(self):
+            return ("sheet",)
+
+
+    KIND = BackendKind(Paper)
+"""
+
+FORMAT = """
+    import numpy as np
+
+    from jepa_world_model.data.episodes import DatasetFormat, EpisodeArrays
+
+
+    def load(folder, image_size):
+        frames = np.load(folder / "film.npy")
+        episodes, steps = frames.shape[:2]
+        return EpisodeArrays(frames, np.zeros((episodes, steps, 7), "f4"), np.zeros((episodes, steps - 1, 7), "f4"))
+
+
+    FILM = DatasetFormat("film.npy", lambda folder: (folder / "film.npy").exists(), load)
+"""
+
 CHOICES = """
 import tyro
 from jepa_common.parameters import declared_parameters
 from jepa_planner.planner_parameters import PlannerParameters
 from jepa_tools.bag_eval.config import PlanningConfig
 from jepa_tools.sim_eval.command import SimEvalConfig
+from jepa_tools.operation.running_nodes import NodesConfig
+from jepa_tools.bring_up.options import BringUp
+assert tyro.cli(SimEvalConfig, args=["--task", "rise"]).task == "rise"
+assert tyro.cli(NodesConfig, args=["--simulator", "paper"]).simulator == "paper"
+assert BringUp(robot_type="slow").robot_type == "slow"
 choices = {declared.name: declared.info.choices for declared in declared_parameters(PlannerParameters)}
 assert "compass" in choices["solver.name"], choices["solver.name"]
 assert "worst_token" in choices["solver.distance"], choices["solver.distance"]
@@ -100,9 +194,52 @@ def test_a_distance_from_outside_measures_energies(install_package: InstallPacka
     assert (card.distance, card.reach_energy) == ("worst_token", None)
 
 
+def test_a_task_from_outside_is_set_done_and_judged(install_package: InstallPackage) -> None:
+    install_package("jepa_rise", TASK, {"jepa_ros.tasks": "rise = jepa_rise:Rise"})
+    assert TASKS.names()[-1] == "rise"
+    task = make_task("rise")
+    with TableEnvironment() as environment:
+        episode = prepare_episode(task, environment, 0, 0)
+        result = run_episode(task, environment, episode, Expert(task))
+    assert result.success and result.initial_distance == pytest.approx(0.1, abs=0.01)
+    (_, row) = overview({"rise": {"expert": {"successes": 1, "episodes": 1, "success_rate": 1.0}}})
+    assert row == ["rise", "1/1 (100%)", "50%"]
+    seen = Sightings(np.zeros(3), np.array([[0.0, 0.0, 0.2]]), seconds=0.0, closedness=0.0)
+    assert task.why_failed_from_outside(np.array([0.0, 0.0, 0.1]), seen) == "stopped too far away"
+    task.check_runs_through_nodes()
+
+
+def test_a_robot_from_outside_limits_the_planner(install_package: InstallPackage) -> None:
+    install_package("jepa_slow", ROBOT, {"jepa_ros.robots": "slow = jepa_slow:SLOW"})
+    slow = ROBOTS.load("slow")
+    assert (slow.arm_controller, slow.joints) == ("slow_controller", FER.joints)
+    limits = LimitParameters().apply(fer_limits(FER.joints), "slow")
+    assert np.all(limits.arm.velocity == 0.5) and np.all(limits.velocity <= 0.5)
+    with pytest.raises(UnknownNameError, match="expected a robot of fer, fr3, slow, got 'fast'"):
+        LimitParameters().apply(fer_limits(FER.joints), "fast")
+
+
+def test_a_simulator_backend_from_outside_is_connected(install_package: InstallPackage) -> None:
+    install_package("jepa_paper", BACKEND, {"jepa_ros.simulator_backends": "paper = jepa_paper:KIND"})
+    assert available_backends()[-1] == "paper"
+    assert connect("paper", lambda *_: None).entities() == ("sheet",)
+    assert connect("paper", lambda *_: None, prefix="a/").prefix == "a/"
+
+
+def test_a_dataset_format_from_outside_is_loaded(install_package: InstallPackage, tmp_path: Path) -> None:
+    np.save(tmp_path / "film.npy", np.zeros((2, 3, 8, 8, 3), dtype=np.uint8))
+    with pytest.raises(DatasetError, match=r"expected shard_\*\.npz or meta/info\.json \(LeRobot layout\)"):
+        load_episodes(tmp_path)
+    install_package("jepa_film", FORMAT, {"jepa_ros.dataset_formats": "film = jepa_film:FILM"})
+    assert load_episodes(tmp_path).episodes == 2
+
+
 def test_nodes_and_commands_offer_what_is_installed_when_they_start(install_package: InstallPackage) -> None:
     install_package("jepa_compass", SOLVER, {"jepa_ros.solvers": "compass = jepa_compass:compass"})
     site = install_package("jepa_worst", DISTANCE, {"jepa_ros.distances": "worst_token = jepa_worst:worst_token"})
+    install_package("jepa_rise", TASK, {"jepa_ros.tasks": "rise = jepa_rise:Rise"})
+    install_package("jepa_slow", ROBOT, {"jepa_ros.robots": "slow = jepa_slow:SLOW"})
+    install_package("jepa_paper", BACKEND, {"jepa_ros.simulator_backends": "paper = jepa_paper:KIND"})
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", CHOICES], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

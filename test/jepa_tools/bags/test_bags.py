@@ -135,8 +135,13 @@ def test_actions_from_commands_lead_to_where_the_arm_was_sent(tmp_path):
     np.testing.assert_array_equal(episode.actions[3, :3], 0)
 
 
+@pytest.mark.parametrize("topic", ["/goal_image", "/imagined/compressed", "/cell/depth/image_raw"])
+def test_pictures_that_no_camera_took_are_not_taken_for_one(tmp_path, topic):
+    assert read(write_bag(tmp_path / "bag", BagRecipe(second_camera=topic))).topics.image == "/image"
+
+
 def test_several_cameras_need_a_name(tmp_path):
-    path = write_bag(tmp_path / "bag", BagRecipe(second_camera=True))
+    path = write_bag(tmp_path / "bag", BagRecipe(second_camera="/wrist/image_raw"))
     with pytest.raises(BagError, match="several cameras, /image, /wrist/image_raw"):
         read(path)
     assert read(path, image="/wrist/image_raw").topics.image == "/wrist/image_raw"

@@ -9,10 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jepa_tools.bring_up.hung_processes import HangPatience
 from jepa_tools.bring_up.process_runner import (
     ProcessEndedError,
     ProcessRunner,
@@ -191,3 +193,58 @@ def test_terminate_becomes_an_interrupt_only_inside_the_block():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+GIVES_SIGNS = """
+import time
+from jepa_common.life_signs import LineToStarter, Sign
+line = LineToStarter("/node")
+{}
+"""
+LIVES = "print('alive', flush=True)\nwhile True: line.say(Sign.ALIVE); time.sleep(0.05)"
+HANGS = "line.say(Sign.ALIVE); print('alive', flush=True); time.sleep(60)"
+LOADS = "line.say(Sign.BUSY); print('alive', flush=True); time.sleep(60)"
+
+
+def signing(program: str) -> ProcessSpec:
+    command = (sys.executable, "-c", GIVES_SIGNS.format(program))
+    return ProcessSpec("node", command, dict(os.environ), respawn=True, respawn_delay=0.05)
+
+
+def test_a_stopped_process_that_gave_signs_of_life_is_started_again():
+    lines = Lines()
+    with ProcessRunner(lines) as runner:
+        runner.start(signing(LIVES))
+        wait_until(lambda: "alive" in lines.of("node"), 30.0)
+        time.sleep(0.3)  # it has given signs
+        stopped = runner.process_id("node")
+        os.kill(stopped, signal.SIGSTOP)
+        wait_until(lambda: runner.respawns("node") == 1, 30.0)
+        assert any("was stopped" in line for line in lines.of("/node"))
+        assert runner.process_id("node") != stopped
+        wait_until(lambda: lines.of("node").count("alive") == 2, 30.0)
+
+
+def test_a_process_that_hangs_is_started_again_and_one_that_is_busy_is_not():
+    lines = Lines()
+    with ProcessRunner(lines, hang_patience=HangPatience(stopped=0.2, hung=0.6)) as runner:
+        runner.start(signing(HANGS))
+        runner.start(replace(signing(LOADS), name="loading"))
+        wait_until(lambda: runner.respawns("node") >= 1, 30.0)
+        wait_until(lambda: lines.of("loading") == ["alive"], 30.0)
+        time.sleep(1.5)
+        assert runner.respawns("loading") == 0
+
+
+def test_signs_of_life_of_another_process_do_not_get_that_one_killed():
+    """Nobody can name a process to be killed: only the sender of a sign is ever watched."""
+    with ProcessRunner(Lines(), hang_patience=HangPatience(stopped=0.2, hung=0.4)) as runner:
+        bystander = subprocess.Popen([*PYTHON, SLEEPS], stdout=subprocess.DEVNULL)
+        try:
+            program = f"line.say(Sign.ALIVE); line._name = '{bystander.pid}'; line.say(Sign.ALIVE); time.sleep(60)"
+            runner.start(signing(program))
+            wait_until(lambda: runner.respawns("node") >= 1, 30.0)
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
+            bystander.wait()

@@ -115,7 +115,7 @@ def test_a_topic_without_a_definition_is_left_out_and_the_others_recorded(
     assert recorder.counts == {"/joint_states": 1}
 
 
-def test_a_full_disk_ends_the_recording_with_a_message_and_leaves_nothing(
+def test_a_full_disk_ends_the_recording_with_a_message_and_leaves_what_came_before(
     nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     states = nodes.client.create_publisher(JointState, "joint_states", 1)
@@ -124,12 +124,15 @@ def test_a_full_disk_ends_the_recording_with_a_message_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     recorder = TopicRecorder(tmp_path / "bag", TopicChoice(("/joint_states",)))
-    with pytest.raises(RecordingError, match="No space left"), recorder:
+    with pytest.raises(RecordingError, match=r"what came before is kept: .*No space left"), recorder:
         nodes.wait_until(lambda: states.get_subscription_count() == 1, "the recorder")
+        states.publish(JointState())
+        nodes.wait_until(lambda: recorder.message_count == 1, "a message")
         monkeypatch.setattr(recorder._writer, "write", full)
         states.publish(JointState())
         nodes.wait_until(lambda: recorder.has_failed, "the failure")
-    assert list(tmp_path.iterdir()) == []
+    with AnyReader([tmp_path / "bag"]) as reader:
+        assert reader.topics["/joint_states"].msgcount == 1
 
 
 def test_the_weakest_publisher_decides_the_subscription():

@@ -1,19 +1,19 @@
-"""What is seen of an object from outside is judged as the task in process judges it."""
+"""What is seen of a task from outside is judged as the task in process judges it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from jepa_sim.tasks import TaskConfig
-from jepa_tools.operation.object_judge import ObjectSightings, object_of, why_object_failed
+from jepa_sim.sightings import Sightings
+from jepa_sim.tasks import StepBudgets, TaskConfig, make_task
 
 START, PLACE = np.array([0.5, 0.1, 0.04]), np.array([0.5, -0.15, 0.04])
 
 
 def judge(task: str, *positions: tuple[float, float, float], closedness: float = 0.0) -> str:
-    seen = ObjectSightings(START, np.array(positions), seconds=1.0, closedness=closedness)
-    return why_object_failed(task, PLACE, seen, TaskConfig())
+    seen = Sightings(START, np.array(positions), seconds=1.0, closedness=closedness)
+    return make_task(task).why_failed_from_outside(PLACE, seen)
 
 
 def lifted(*heights: float) -> str:
@@ -45,5 +45,15 @@ def test_an_object_that_rolls_is_not_placed():
     assert judge("pick_place_cup", (0.5, -0.17, 0.04), (0.5, -0.15, 0.04)) == "the object still moves"
 
 
-def test_the_object_is_the_last_word_of_the_task():
-    assert object_of("pick_place_box") == "box"
+@pytest.mark.parametrize(("away", "failure"), [(0.03, ""), (0.05, "stopped too far away")])
+def test_a_tool_is_there_within_4_cm(away: float, failure: str):
+    assert judge("reach", (PLACE[0] + away, PLACE[1], PLACE[2])) == failure
+
+
+def test_tasks_that_nobody_outside_can_begin_or_judge_say_so():
+    make_task("grasp_cup").check_runs_through_nodes()
+    with pytest.raises(ValueError, match="begins with the object in the gripper"):
+        make_task("reach_with_object_cup").check_runs_through_nodes()
+    on_the_table = TaskConfig(steps=StepBudgets(lifted=0))
+    with pytest.raises(ValueError, match="only in process does the judge lift the hand"):
+        make_task("grasp_cup", on_the_table).check_runs_through_nodes()
