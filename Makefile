@@ -3,6 +3,7 @@
 # make test     the tests
 # make lint     style, types, and whether the generated documents are current
 # make format   mends style where it can be mended
+# make ros2     upstream's `ros2` command beside the wheels; ROS2_SOURCES says where its repositories are
 # make hooks    lints before every commit
 # make clean    removes the environment and everything built
 #
@@ -19,6 +20,7 @@ PYTHON ?= python3
 SEED ?= 1
 TASK ?= reach
 TESTS ?= test
+ROS2_SOURCES ?=
 UV_VERSION := >=0.9,<0.14
 PIP_FEATURES := control,sim,train
 
@@ -57,7 +59,7 @@ else
   export AMENT_PREFIX_PATH := $(VENV)
 endif
 
-.PHONY: all demo test lint style types documents format hooks clean
+.PHONY: all demo test lint style types documents format hooks ros2 clean
 all: $(STAMPS)/ready
 
 demo: all
@@ -82,6 +84,15 @@ format: all
 
 hooks: all
 	@$(RUN) -m pre_commit install
+
+ros2: all
+	@$(if $(SOURCED),echo "the sourced distribution has its own ros2 command"; exit 1)
+	@$(if $(ROS2_SOURCES),,echo "expected ROS2_SOURCES=..., a folder with clones of ros2cli, launch, launch_ros, \
+		rosidl_runtime_py and rcl_interfaces, or the address below which git finds them" | tr -s '\t ' ' '; exit 1)
+	@echo "== ros2: the command, launch and launch_ros from $(ROS2_SOURCES)"
+	@$(UV) pip install --quiet --python $(RUN) --group ros2
+	@$(RUN) cmake/add_ros2_command.py '$(ROS2_SOURCES)' --branch $(ROS_DISTRO) --uv $(UV) --build $(BUILD)
+	@echo "for a shell: . .venv/$(NAME)/setup.bash"
 
 clean:
 	rm -rf .venv .build build install log out .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -127,5 +138,10 @@ $(STAMPS)/test_interfaces: $(wildcard test/interfaces/*/*.* test/interfaces/*/*/
 	done
 	@touch $@
 
-$(STAMPS)/ready: $(STAMPS)/interfaces
+# colcon installs these by itself; here the Python packages are editable, and `ros2 run` looks in lib/jepa_ros.
+$(STAMPS)/executables: setup.cfg cmake/write_executables.py $(STAMPS)/interfaces
+	@$(RUN) cmake/write_executables.py setup.cfg $(VENV)/lib/jepa_ros
+	@touch $@
+
+$(STAMPS)/ready: $(STAMPS)/interfaces $(STAMPS)/executables
 	@touch $@
