@@ -77,7 +77,7 @@ types: all
 	@$(RUN) -m mypy
 
 documents: all
-	@$(RUN) -m jepa_tools.parameter_docs --check
+	@$(RUN) -m jepa_tools.reports.parameter_docs --check
 
 format: all
 	@$(RUN) -m ruff check --fix . && $(RUN) -m ruff format .

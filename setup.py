@@ -30,5 +30,6 @@ def shared_files() -> list[tuple[str, list[str]]]:
 setup(
     version=package_version(),
     packages=find_packages(include=["jepa_*", "jepa_*.*"]),
+    package_data={"": ["*.css", "*.html", "*.js", "*.svg", "*.txt"]},
     data_files=shared_files(),
 )

@@ -20,10 +20,10 @@ import numpy as np
 import tyro
 from jepa_ros.msg import PlannerStatus
 
-from jepa_tools.process_runner import terminate_as_interrupt
-from jepa_tools.pursuit import pursue
-from jepa_tools.running_table import NodesConfig, running_table
-from jepa_tools.table_operator import TableOperator
+from jepa_tools.bring_up.process_runner import terminate_as_interrupt
+from jepa_tools.operation.pursuit import pursue
+from jepa_tools.operation.running_nodes import NodesConfig, running_nodes
+from jepa_tools.operation.table_operator import TableOperator
 
 MEDIAN_M, WORST_M = 0.002, 0.005
 SETTLED_SECONDS = 1.5  # simulated: an arm that would still move does so within this
@@ -70,11 +70,11 @@ def run(config: AtRestConfig) -> int:
     with (
         terminate_as_interrupt(),
         tempfile.TemporaryDirectory() as folder,
-        running_table(NodesConfig(), Path(folder) / "nodes.log") as table,
+        running_nodes(NodesConfig(), Path(folder) / "nodes.log") as nodes,
     ):
         rows = []
         for index in range(config.goals):
-            rows.append(_pursue(table.operator, config.seed + index, config.timeout))
+            rows.append(_pursue(nodes.operator, config.seed + index, config.timeout))
             print(_line(rows[-1]), flush=True)
     if config.json is not None:
         config.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")

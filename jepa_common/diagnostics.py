@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -30,15 +30,22 @@ def status_message(name: str, hardware_id: str, report: Report) -> DiagnosticSta
 class DiagnosticsPublisher:
     """Publishes what `make_report` returns, every second, also while simulated time stands still."""
 
-    def __init__(self, node: Node, make_report: Callable[[], Report], hardware_id: str = "") -> None:
-        """Starts at once and ends with the node."""
-        self._node, self._make_report, self._hardware_id = node, make_report, hardware_id
+    def __init__(
+        self, node: Node, make_report: Callable[[], Report], about_others: Callable[[], Mapping[str, Report]] = dict
+    ) -> None:
+        """Starts at once and ends with the node.
+
+        ``about_others`` returns what is to be said about nodes that do not report themselves, by their names.
+        """
+        self._node, self._make_report, self._about_others = node, make_report, about_others
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
         self._timer = node.create_timer(PERIOD_SECONDS, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def publish(self) -> None:
         """Publishes now, out of turn."""
-        name = f"{self._node.get_fully_qualified_name().lstrip('/')}: state"
-        message = DiagnosticArray(status=[status_message(name, self._hardware_id, self._make_report())])
+        reports = {self._node.get_fully_qualified_name().lstrip("/"): self._make_report(), **self._about_others()}
+        message = DiagnosticArray(
+            status=[status_message(f"{name}: state", "", report) for name, report in reports.items()]
+        )
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)

@@ -8,13 +8,15 @@ from contextlib import ExitStack
 from typing import Any, Generic, TypeVar
 
 from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor, SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
 from jepa_common.diagnostics import DiagnosticsPublisher
 from jepa_common.health import HealthMonitor, Level, Report
+from jepa_common.heartbeat import Heartbeat, PeerWatch
 from jepa_common.parameters import declare_parameters, declared_parameters, read_parameters
 from jepa_common.qos_profiles import OVERRIDABLE
 
@@ -23,6 +25,12 @@ Parameters = TypeVar("Parameters")
 # What a missing file, a wrong parameter or an unusable checkpoint raises. Anything else is a programming
 # error: it is logged with its traceback, and the lifecycle's own error processing follows.
 EXPECTED_FAILURES = (OSError, ValueError, RuntimeError, LookupError, ImportError)
+
+_PEERS_SECONDS = 0.1  # between two looks at who has fallen silent
+_MAX_SILENCE = ParameterDescriptor(
+    description="Time without a sign of life after which another node is taken for hung, s; 0: never",
+    floating_point_range=[FloatingPointRange(from_value=0.0, to_value=60.0)],
+)
 
 
 class NodeStartError(RuntimeError):
@@ -38,6 +46,8 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
     cannot succeed, both raise one of `EXPECTED_FAILURES` with a message for people; the transition then
     fails and the node stays alive.
 
+    `silent_peers` says why other nodes are taken for hung, by their names without the namespace.
+
     Threads: everything here runs on the executor's thread. `health` may be used from any thread.
     """
 
@@ -49,11 +59,17 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
         self.activated = ExitStack()
         self._parameters_type = parameters_type
         self._last_failure = ""
+        self.silent_peers: dict[str, str] = {}
         self.declare_parameter("autostart", False)
+        silence = float(self.declare_parameter("max_silence", 0.7, _MAX_SILENCE).value)
         declare_parameters(self, parameters_type)
         self.add_on_set_parameters_callback(self._refuse_late_changes)
         self._guard_change_state()
-        self._diagnostics = DiagnosticsPublisher(self, self._report)
+        self._diagnostics = DiagnosticsPublisher(self, self._report, self._report_peers)
+        self._heartbeat = Heartbeat(self)
+        if silence > 0.0:
+            self._peers = PeerWatch(self, silence)
+            self.create_timer(_PEERS_SECONDS, self._watch_peers, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     # --- for subclasses -------------------------------------------------------------------------------------
 
@@ -123,6 +139,7 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
         """Undoes activate and configure, then destroys the node."""
         self.activated.close()
         self.configured.close()
+        self._heartbeat.end()
         super().destroy_node()
 
     # --- lifecycle ------------------------------------------------------------------------------------------
@@ -167,7 +184,8 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
     def _attempt(self, step: str, action: Callable[[], None], undo: ExitStack) -> TransitionCallbackReturn:
         """Runs one step; logs why it failed and undoes what it had done."""
         try:
-            action()
+            with self._heartbeat.busy():
+                action()
         except EXPECTED_FAILURES as error:
             self._last_failure = f"cannot {step}: {error}"
             self.get_logger().error(self._last_failure)
@@ -218,6 +236,17 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
         late = [item.name for item in changed if not live.get(item.name, True)]
         reason = f"{', '.join(late)}: read in configure only; clean the node up, set it, and configure again"
         return SetParametersResult(successful=not late, reason=reason if late else "")
+
+    def _watch_peers(self) -> None:
+        before, self.silent_peers = self.silent_peers, self._peers.silent()
+        for reason in (self.silent_peers[name] for name in self.silent_peers.keys() - before.keys()):
+            self.get_logger().error(reason)
+        if self.silent_peers.keys() != before.keys():
+            self._diagnostics.publish()
+
+    def _report_peers(self) -> dict[str, Report]:
+        """What hung nodes cannot say themselves."""
+        return {reason.partition(":")[0]: Report(Level.STALE, reason) for reason in self.silent_peers.values()}
 
     def _report(self) -> Report:
         state = self.state_name

@@ -60,6 +60,8 @@ TICK_SECONDS = 0.02
 WATCH_SECONDS = 0.2  # between two looks at who publishes
 LOG_PERIOD_SECONDS = 2.0
 WARNING_PERIOD_SECONDS = 10.0
+# Without these nodes the planner is blind, or cannot think.
+_NEEDED = ("encoder", "predictor")
 
 
 class PlannerNode(ManagedNode[PlannerParameters]):
@@ -78,6 +80,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         self._model = self._description = self._description_refused = ""
         # What could not be used of a joint state, and when, s: it tells about the fingers, or about velocities.
         self._left_out, self._left_out_at = "", float("-inf")
+        self._intruder = ""  # why another publisher is one too many
         self._last_iteration: Iteration | None = None
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._status = StatusPublisher(self)
@@ -164,14 +167,13 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def _watch_publishers(self) -> None:
         """Where nothing else keeps others from the topics, at least they are noticed."""
         topics = [name for name in self._settings.safety.single_publishers if name != "/clock" or self._uses_sim_time]
-        watch = PublisherWatch(self, topics)
+        watch = PublisherWatch(self, topics, ("score_actions",) if topics else ())
+        self._intruder = ""
 
         def look() -> None:
-            intruder = watch.intruder(time.monotonic())
-            if intruder:
-                self._complain(intruder)
-            if self._loop is not None:
-                self._loop.distrust(intruder)
+            self._intruder = watch.intruder(time.monotonic())
+            if self._intruder:
+                self._complain(self._intruder)
 
         timer = self.create_timer(WATCH_SECONDS, look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.activated.callback(self.destroy_timer, timer)
@@ -355,6 +357,8 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def _on_tick(self) -> None:
         if self._loop is not None and self.is_active:
+            hung = next((self.silent_peers[name] for name in _NEEDED if name in self.silent_peers), "")
+            self._loop.distrust(self._intruder or hung)
             self._loop.tick(self._now())
             self._goals.tick()
             self._plan_when_due()

@@ -156,7 +156,8 @@ class SafetyParameters:
     max_joint_state_age: float = parameter(0.1, "Oldest joint state to act on, s", minimum=0.01, maximum=10.0)
     single_publishers: tuple[str, ...] = parameter(
         ("joint_trajectory", "latent", "joint_states", "robot_description", "/clock"),
-        "Topics on which one node may publish: a second one holds the arm; empty: none is watched",
+        "Topics on which one node may publish: a second one holds the arm, and so does a second predictor; empty: none "
+        "is watched",
     )
     max_tracking_error: float = parameter(
         0.15, "Largest distance of a joint from where it was commanded, rad", minimum=0.005, maximum=1.0

@@ -62,7 +62,7 @@ class RobotUrdf:
 
     def __init__(self, text: str) -> None:
         """Raises ValueError for text that is no URDF, with what it is instead where that can be told."""
-        root = _root(text)
+        root = urdf_root(text)
         self.joints = tuple(_joint(element) for element in root if _tag(element) == "joint")
         links = [element.get("name", "") for element in root if _tag(element) == "link"]
         ends = [link for joint in self.joints for link in (joint.parent, joint.child)]
@@ -156,7 +156,8 @@ class RobotUrdf:
         return parents
 
 
-def _root(text: str) -> Element:
+def urdf_root(text: str) -> Element:
+    """The element of a robot description; raises ValueError for what is none, or is not safe to read."""
     bare = text.lstrip("\ufeff \t\r\n").rstrip("\0")
     if not bare.strip():
         raise ValueError("empty: expected a URDF; does the publisher of robot_description have one?")

@@ -24,6 +24,8 @@ _RETRIES = 5
 _RETRY_SECONDS = 0.01
 # Fewer actions say more about what a call costs than about what an action does.
 _TELLING = 8
+# Numbers of the same network differ by less from answer to answer, as a share.
+_TOLERANCE = 0.01
 
 
 class PredictorRefusedError(PlanningError):
@@ -97,10 +99,20 @@ class ServiceCost:
         """Energies [samples] of ``actions`` [samples, horizon, action_dim]. Raises PlanningError."""
         response = self._ask(actions)
         self._costs.rate.learn(actions.shape[0] * actions.shape[1], response.seconds)
+        self._check_consistent(float(response.current_energy))
         self._assessment = Assessment(
             float(response.current_energy), float(response.surprise), float(response.gripper_change)
         )
         return np.asarray(response.energies, dtype=np.float64)
+
+    def _check_consistent(self, energy_now: float) -> None:
+        """Every answer says again how far now is from the goal: it does not change while one action is planned."""
+        known = self._assessment
+        if known is not None and abs(energy_now - known.energy) > _TOLERANCE * max(abs(known.energy), abs(energy_now)):
+            raise PlanningError(
+                f"predictor: said that one latent is {known.energy:.4g} from the goal, and then {energy_now:.4g}: does "
+                "more than one predictor answer?"
+            )
 
     def assess(self) -> Assessment:
         """Energy and surprise of now. Raises PlanningError."""

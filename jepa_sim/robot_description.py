@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree
 
 from jepa_common.gripper_description import GripperDescription
@@ -111,11 +112,14 @@ class RobotDescription:
             limits.append(joint.limits)
         return tuple(limits)
 
-    def to_urdf(self) -> str:
-        """The tree as URDF text (kinematics, limits and inertias; no meshes, so that it needs no other file)."""
+    def to_urdf(self, meshes: Path | None = None) -> str:
+        """The tree as URDF text: kinematics, limits, inertias, and with a folder of meshes what links look like.
+
+        Without one it needs no other file.
+        """
         root = ElementTree.Element("robot", name=self.name)
         for link in self.links:
-            _append_link(root, link)
+            _append_link(root, link, meshes)
         for joint in self.joints:
             _append_joint(root, joint)
         ElementTree.indent(root)
@@ -166,6 +170,7 @@ _LINK_INERTIALS = (
     ),
 )
 _HAND_INERTIAL = Inertial(0.73, (-0.01, 0.0, 0.03), (0.001, 0.0025, 0.0017, 0.0, 0.0, 0.0))
+_TURNED_FINGER = f"0 0 {math.pi!r}"  # both fingers have one mesh
 _FINGER_INERTIAL = Inertial(0.015, (0.0, 0.0, 0.03), (2.375e-06, 2.375e-06, 7.5e-07, 0.0, 0.0, 0.0))
 
 
@@ -197,8 +202,14 @@ def _hand_joints() -> tuple[Joint, ...]:
     )  # fmt: skip
 
 
-def _append_link(root: ElementTree.Element, link: Link) -> None:
+def _append_link(root: ElementTree.Element, link: Link, meshes: Path | None) -> None:
     element = ElementTree.SubElement(root, "link", name=link.name)
+    if meshes is not None and link.mesh is not None:
+        visual = ElementTree.SubElement(element, "visual")
+        turned = _TURNED_FINGER if link.name == FINGER_LINKS[1] else "0 0 0"
+        ElementTree.SubElement(visual, "origin", xyz="0 0 0", rpy=turned)
+        geometry = ElementTree.SubElement(visual, "geometry")
+        ElementTree.SubElement(geometry, "mesh", filename=(meshes / f"{link.mesh}.stl").as_uri())
     if link.inertial is None:
         return
     inertial = ElementTree.SubElement(element, "inertial")

@@ -26,6 +26,7 @@ from visualization_msgs.msg import MarkerArray
 
 from jepa_common.diagnostics import DiagnosticsPublisher
 from jepa_common.health import Level, Report
+from jepa_common.heartbeat import Heartbeat
 from jepa_common.managed_node import NodeStartError
 from jepa_common.parameters import declare_parameters, parameter, read_parameters
 from jepa_common.qos_profiles import OVERRIDABLE, camera_qos, latched_qos, latest_qos
@@ -41,7 +42,7 @@ from jepa_sim.controlled_simulation import (
     JointReadings,
     Picture,
 )
-from jepa_sim.meshes import SceneError
+from jepa_sim.meshes import SceneError, mesh_folder
 from jepa_sim.object_markers import object_markers
 from jepa_sim.real_time import PaceConfig, RealTimePace
 from jepa_sim.robot_description import ARM_JOINTS, franka_panda
@@ -102,6 +103,7 @@ class SimNode(Node):
         self._camera_info = camera_info(self._settings, self._simulation.vertical_fov)
         self._open_topics()
         self._diagnostics = DiagnosticsPublisher(self, self._report)
+        self._heartbeat = Heartbeat(self)
         self._thread = ThreadPoolExecutor(1, "simulation")
         self._running = self._thread.submit(self._run)
 
@@ -109,6 +111,7 @@ class SimNode(Node):
         """Ends the simulation's thread first: it publishes."""
         self._pace.stop()
         self._thread.shutdown()
+        self._heartbeat.end()
         super().destroy_node()
 
     def _build_simulation(self) -> ControlledSimulation:
@@ -134,7 +137,7 @@ class SimNode(Node):
         self._camera_info_topic = self._publisher(CameraInfo, "camera_info", camera_qos())
         self._objects = self._publisher(MarkerArray, "objects", best_effort)
         self._description = self._publisher(String, "robot_description", latched_qos())
-        self._description.publish(String(data=franka_panda().to_urdf()))
+        self._description.publish(String(data=franka_panda().to_urdf(mesh_folder())))
         self._follow("joint_trajectory", self._simulation.follow_arm)
         self._follow("gripper_trajectory", self._simulation.follow_gripper)
         self.create_service(ResetSimulation, "reset_simulation", self._on_reset)

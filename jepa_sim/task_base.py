@@ -25,7 +25,7 @@ class StepBudgets:
     """Control steps granted for each goal; 0 leaves a goal on the way out.
 
     The defaults are for a start anywhere, so that goals above the object come first, and for a gripper that closes and
-    opens in goals of their own, with the arm at rest. `jepa_tools.protocols` has others.
+    opens in goals of their own, with the arm at rest. `jepa_tools.sim_eval.protocols` has others.
 
     Attributes:
         reach: to a place in free space, with or without an object.

@@ -2,7 +2,7 @@
 
 import sys
 
-from jepa_tools.importing import ending_at_once_when_interrupted
+from jepa_common.importing import ending_at_once_when_interrupted
 
 
 def main() -> int:

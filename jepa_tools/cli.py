@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from jepa_tools.importing import EXIT_INTERRUPTED, ending_at_once_when_interrupted
+from jepa_common.importing import EXIT_INTERRUPTED, ending_at_once_when_interrupted
 
 TRACEBACK_VARIABLE = "JEPA_TRACEBACK"
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -53,18 +53,32 @@ class Command:
 
 
 COMMANDS = (
-    Command("demo", "jepa_tools.demo", "demo", "take the simulated arm to an image goal, through the ROS nodes"),
+    Command(
+        "demo", "jepa_tools.demo.command", "demo", "take the simulated arm to an image goal, through the ROS nodes"
+    ),
     Command("collect", "jepa_sim.collect", "collect_episodes", "simulate episodes to train on"),
     Command("pretrain", "jepa_world_model.training.pretrain", "pretrain", "train an encoder on episodes"),
     Command("train", "jepa_world_model.training.train", "train", "train a predictor on a frozen encoder"),
-    Command("sim-eval", "jepa_tools.sim_eval", "sim_eval", "measure success on the simulated table"),
+    Command(
+        "train-decoder",
+        "jepa_world_model.training.train_decoder",
+        "train_decoder",
+        "train a decoder that shows latents as pictures",
+    ),
+    Command("sim-eval", "jepa_tools.sim_eval.command", "sim_eval", "measure success on the simulated table"),
     Command("bag-eval", "jepa_tools.bag_eval.command", "bag_eval", "measure a model on recorded bags"),
-    Command("envelope", "jepa_tools.envelope", "envelope", "record what the planner's motion asks of the joints"),
-    Command("record", "jepa_tools.recorder", "record", "record topics to a bag"),
-    Command("convert", "jepa_tools.convert", "convert", "convert checkpoints, bags and LeRobot datasets"),
-    Command("calibrate", "jepa_tools.calibrate", "calibrate", "find out how the camera stands, from small moves"),
-    Command("doctor", "jepa_tools.doctor", "doctor", "look at the installation and at what runs, and say what to do"),
-    Command("bench", "jepa_tools.bench", "bench", "time planning and encoding"),
+    Command("envelope", "jepa_tools.bench.envelope", "envelope", "record what the planner's motion asks of the joints"),
+    Command("record", "jepa_tools.recording.recorder", "record", "record topics to a bag"),
+    Command("convert", "jepa_tools.conversion.command", "convert", "convert checkpoints, bags and LeRobot datasets"),
+    Command("view", "jepa_tools.view.command", "view", "show a running robot in a browser, and command it"),
+    Command(
+        "calibrate", "jepa_tools.calibration.command", "calibrate", "find out how the camera stands, from small moves"
+    ),
+    Command(
+        "doctor", "jepa_tools.doctor.command", "doctor", "look at the installation and at what runs, and say what to do"
+    ),
+    Command("security", "jepa_tools.security.command", "security", "write who may say what, as a policy of SROS2"),
+    Command("bench", "jepa_tools.bench.command", "bench", "time planning and encoding"),
 )
 
 
@@ -83,7 +97,7 @@ def main(arguments: Sequence[str] | None = None, commands: Sequence[Command] = C
 
 
 def _help(commands: Iterable[Command]) -> str:
-    rows = (f"  {command.name:10s} {command.summary}" for command in commands)
+    rows = (f"  {command.name:13s} {command.summary}" for command in commands)
     return "\n".join(["usage: jepa COMMAND [options]", "", *rows, "", "`jepa COMMAND --help` lists the options."])
 
 
@@ -105,7 +119,7 @@ def _call(command: Command, arguments: list[str]) -> int:
     with ending_at_once_when_interrupted(f"jepa {command.name}"):
         import tyro
 
-        from jepa_tools.config_file import CONFIG_OPTION, with_config_file
+        from jepa_common.config_file import CONFIG_OPTION, with_config_file
 
         function = command.load()
         configuration = tyro.cli(

@@ -21,6 +21,8 @@ from jepa_world_model.poses import integrate
 from jepa_world_model.world_model import WorldModel
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
+# Requests of one plan follow each other faster than this; after it, the plan is the one that was chosen.
+SETTLED_SECONDS = 0.1
 # An action is taken to have been executed when what it led to was seen about one control period later.
 PERIOD_TOLERANCE = 0.5
 # Actions per second that a model is taken to imagine before the first were.
@@ -124,6 +126,26 @@ class _Inputs:
         return np.stack([entry.latent for entry in self.context])
 
 
+@dataclass(frozen=True, eq=False)
+class ChosenPlan:
+    """The best-scored sequence of a request, and what it starts from and leads toward.
+
+    Attributes:
+        now: the newest context latent.
+        context: ``[T, tokens, dim]``. states: ``[T, 7]``.
+        actions: ``[1, horizon, 7]``.
+        goal: latent ``[tokens, dim]``.
+        scored_at: when it was scored, s, of the monotonic clock.
+    """
+
+    now: StoredLatent
+    context: NDArray[np.float32]
+    states: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    goal: NDArray[np.float32]
+    scored_at: float
+
+
 @dataclass
 class ActionScorer:
     """A world model together with the latents that its users name. One thread at a time may ask it.
@@ -138,7 +160,9 @@ class ActionScorer:
     goals: LatentStore
     limits: ScoringLimits = ScoringLimits()
     _rate: float = field(default=_FIRST_RATE, init=False)
-    _best: tuple[_Inputs, int] | None = field(default=None, init=False)
+    _best: ChosenPlan | None = field(default=None, init=False)
+    _before: ChosenPlan | None = field(default=None, init=False)
+    _scoring: int = field(default=0, init=False)  # requests in work
     _surprise: tuple[int, float] = field(default=(0, math.nan), init=False)
 
     def score(
@@ -165,12 +189,34 @@ class ActionScorer:
         def energies(actions: NDArray[np.float32]) -> Tensor:
             return self.model.energy(inputs.latents, inputs.states, actions, goal.latent, chosen, sum_over_horizon)
 
-        scores = yield from self._in_slices(energies, inputs.actions)
+        self._scoring += 1
+        try:
+            scores = yield from self._in_slices(energies, inputs.actions)
+        finally:
+            self._scoring -= 1
         surprise = self._surprise_at(inputs.now)
-        self._best = (inputs, int(np.argmin(scores)))
+        self._choose(inputs, int(np.argmin(scores)), goal)
         current = self._distance_between(inputs.now.latent, goal.latent, chosen)
         change = self.model.gripper_change(inputs.now.latent, goal.latent)
         return Scores(scores, current, surprise, change, time.perf_counter() - start)
+
+    def chosen(self, now: float) -> ChosenPlan | None:
+        """The last plan that no further request refines; None before there is one. May be asked from any thread.
+
+        A plan is searched for in several requests, each with its best sequence. The last request's counts, once a
+        later moment is planned from, or nothing more has come for ``SETTLED_SECONDS`` before `now` (s, monotonic).
+        """
+        best = self._best
+        settled = best is not None and not self._scoring and now - best.scored_at >= SETTLED_SECONDS
+        return best if settled else self._before
+
+    def _choose(self, inputs: _Inputs, best: int, goal: StoredLatent) -> None:
+        if self._best is not None and self._best.now.stamp != inputs.now.stamp:
+            self._before = self._best
+        actions = inputs.actions[best : best + 1].copy()
+        self._best = ChosenPlan(
+            inputs.now, inputs.latents, inputs.states, actions, goal.latent, scored_at=time.monotonic()
+        )
 
     def _goal(self, stamp: int) -> StoredLatent:
         """The goal of that stamp. A camera latent serves as well: a calibration asks what action led to it."""
@@ -267,12 +313,11 @@ class ActionScorer:
     def _measure_surprise(self, now: StoredLatent) -> float:
         if self._best is None:
             return math.nan
-        inputs, best = self._best
-        periods = (now.stamp - inputs.now.stamp) / NANOSECONDS_PER_SECOND * self.model.card.control_rate_hz
+        best = self._best
+        periods = (now.stamp - best.now.stamp) / NANOSECONDS_PER_SECOND * self.model.card.control_rate_hz
         if abs(periods - 1.0) > PERIOD_TOLERANCE:
             return math.nan
-        first_action = inputs.actions[best : best + 1, :1]
-        predicted = self.model.rollout(inputs.latents, inputs.states, first_action)[0, 0]
+        predicted = self.model.rollout(best.context, best.states, best.actions[:, :1])[0, 0]
         return self._distance_between(predicted.float().cpu().numpy(), now.latent, self.model.card.distance)
 
     def _distance_between(self, first: NDArray[np.float32], second: NDArray[np.float32], distance: Distance) -> float:

@@ -2,13 +2,17 @@
 
 Tensors are named ``encoder.*`` and ``predictor.*`` (either may be absent), and ``latent_mean`` and ``latent_std``
 ``[tokens, dim]`` where latents are standardised. An ``index.json`` beside the files holds their SHA-256.
+
+A picture decoder (``decoder.*``) may stand at the end of a file. It shows latents to people and takes no part in
+encoding or planning, so the version of a model is the SHA-256 of the tensors before it: a model with a decoder is the
+same ``name@version`` as without, and its latents go on to be accepted.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,16 +23,20 @@ from torch import Tensor, nn
 from jepa_common.whole_files import write_whole
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint_errors import CheckpointError
-from jepa_world_model.checkpoint_header import FORMAT, VERSION_DIGITS, from_values, open_header
+from jepa_world_model.checkpoint_header import DECODER_PREFIX, FORMAT, VERSION_DIGITS, from_values, open_header
 from jepa_world_model.encoders import Encoder, EncoderDescription, encoder_kind
 from jepa_world_model.model_card import ModelCard
-from jepa_world_model.safetensors_file import TensorSlot, write_tensors
-from jepa_world_model.safetensors_header import digests
+from jepa_world_model.picture_decoder import PictureDecoder, PictureDecoderConfig
+from jepa_world_model.safetensors_file import TensorSlot, stored_slots, write_tensors
+from jepa_world_model.safetensors_header import digests, read_metadata
 
 _FIRST_KIND = "vjepa"
 """The kind of encoder in files that name none."""
 
 PARTS = ("encoder", "predictor")
+DECODER = DECODER_PREFIX.removesuffix(".")
+"""The part that shows latents as pictures; loaded only where it is asked for."""
+
 _STATISTICS = ("latent_mean", "latent_std")
 _METRIC = "energy_metric"
 
@@ -37,13 +45,23 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class WorldModelFile:
-    """What the header of a checkpoint says; the weights are read when a part is loaded."""
+    """What the header of a checkpoint says; the weights are read when a part is loaded.
+
+    Attributes:
+        path: of the file.
+        card: the model's.
+        encoder_config, predictor_config, decoder_config: shapes of the parts; None where the file lacks one.
+        provenance: how the weights came to be.
+        decoder_provenance: the same of the picture decoder, with what it measured on held-out frames.
+    """
 
     path: Path
     card: ModelCard
     encoder_config: EncoderDescription | None
     predictor_config: ActionPredictorConfig | None
     provenance: dict[str, Any]
+    decoder_config: PictureDecoderConfig | None = None
+    decoder_provenance: dict[str, Any] = field(default_factory=dict)
 
 
 def save_world_model(
@@ -102,9 +120,45 @@ def write_world_model(
         "predictor": json.dumps(predictor_config and asdict(predictor_config)),
         "provenance": json.dumps(dict(provenance), default=str),
     }
-    path = Path(path)
+    return _write(Path(path), slots, header, card)
+
+
+def add_decoder(
+    source: WorldModelFile, target: Path, decoder: PictureDecoder, provenance: Mapping[str, Any]
+) -> ModelCard:
+    """Write ``source`` with a picture decoder, in place of one that it may hold; all else keeps its bytes.
+
+    Args:
+        source: the opened checkpoint.
+        target: the ``.safetensors`` to write; may be the source.
+        decoder: for latents of this model.
+        provenance: how it was trained, and what it measured on held-out frames (JSON values).
+
+    Returns:
+        The card, whose version is that of ``source``.
+
+    Raises:
+        CheckpointError: a decoder for other latents, or weights that are not finite.
+    """
+    shape, card = decoder.config, source.card
+    if (shape.tokens, shape.dim) != (card.tokens, card.dim):
+        raise CheckpointError(
+            f"{card.name} has latents {card.tokens} x {card.dim}, the decoder takes {shape.tokens} x {shape.dim}"
+        )
+    tensors = {f"{DECODER_PREFIX}{name}": tensor for name, tensor in decoder.state_dict().items()}
+    check_finite(tensors)
+    kept = {name: slot for name, slot in stored_slots(source.path).items() if not name.startswith(DECODER_PREFIX)}
+    header = read_metadata(source.path) | {
+        "decoder": json.dumps(asdict(shape)),
+        "decoder_provenance": json.dumps(dict(provenance), default=str),
+    }
+    slots = kept | {name: TensorSlot.of(tensor.contiguous()) for name, tensor in tensors.items()}
+    return _write(Path(target), slots, header, card)
+
+
+def _write(path: Path, slots: Mapping[str, TensorSlot], header: Mapping[str, str], card: ModelCard) -> ModelCard:
     write_tensors(path, slots, header)
-    file_digest, weights_digest = digests(path)
+    file_digest, weights_digest = digests(path, DECODER_PREFIX)
     card = replace(card, version=weights_digest[:VERSION_DIGITS])
     _update_index(path, {"name": card.name, "version": card.version, "sha256": file_digest})
     return card
@@ -164,13 +218,15 @@ def open_world_model(path_or_name: str | Path) -> WorldModelFile:
         CheckpointError: not found, truncated, not ours, or changed since it was written.
     """
     header = open_header(path_or_name)
-    predictor = json.loads(header.texts["predictor"])
+    predictor, decoder = (json.loads(header.texts.get(part, "null")) for part in ("predictor", DECODER))
     return WorldModelFile(
         header.path,
         header.card,
         _encoder_description(header.texts["encoder"], header.path),
         None if predictor is None else from_values(ActionPredictorConfig, predictor, header.path),
         json.loads(header.texts["provenance"]),
+        None if decoder is None else from_values(PictureDecoderConfig, decoder, header.path),
+        json.loads(header.texts.get("decoder_provenance", "{}")),
     )
 
 
@@ -217,6 +273,15 @@ def load_predictor_of(
     with torch.device("meta"):
         predictor = ActionConditionedPredictor(file.predictor_config)
     return _filled(predictor, file, "predictor", device, dtype)
+
+
+def load_decoder_of(file: WorldModelFile, device: torch.device) -> PictureDecoder | None:
+    """The picture decoder of an opened checkpoint, frozen, float32; None when it holds none."""
+    if file.decoder_config is None:
+        return None
+    with torch.device("meta"):
+        decoder = PictureDecoder(file.decoder_config)
+    return _filled(decoder, file, DECODER, device, torch.float32)
 
 
 def _filled(module: Network, file: WorldModelFile, part: str, device: torch.device, dtype: torch.dtype) -> Network:

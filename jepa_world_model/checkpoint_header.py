@@ -16,6 +16,8 @@ from jepa_world_model.safetensors_header import digests, read_metadata
 
 FORMAT = "jepa_ros world model 1"
 VERSION_DIGITS = 12
+DECODER_PREFIX = "decoder."
+"""How the names of a picture decoder's tensors begin; they stand last and do not count in the version."""
 
 Config = TypeVar("Config")
 
@@ -27,7 +29,8 @@ class CheckpointHeader:
     Attributes:
         path: of the file.
         card: the model's, with its version.
-        texts: JSON by part: "encoder", "predictor" and "provenance".
+        texts: JSON by part: "encoder", "predictor" and "provenance"; with a picture decoder also "decoder" and
+            "decoder_provenance".
     """
 
     path: Path
@@ -81,7 +84,7 @@ def find_checkpoint(path_or_name: str | Path) -> Path:
 
 
 def _verified_version(path: Path) -> str:
-    file_digest, weights_digest = digests(path)
+    file_digest, weights_digest = digests(path, DECODER_PREFIX)
     index_path = path.parent / "index.json"
     entry = json.loads(index_path.read_text()).get(path.name) if index_path.exists() else None
     if entry is not None and entry["sha256"] != file_digest:

@@ -1,14 +1,17 @@
 """The predictor node: keeps the newest latents by stamp and scores action sequences that start from them.
 
 Subscribes to `latent` and `goal_latent`; serves `score_actions` and `predict_latents`. Latents travel to it once,
-by topic; a request names them by stamp and carries only actions.
+by topic; a request names them by stamp and carries only actions. Where the checkpoint holds a picture decoder, what
+the chosen plan leads to is published as pictures on `imagined/compressed` while somebody listens.
 """
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from concurrent.futures import Future as WorkerFuture
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -16,10 +19,13 @@ import torch
 from jepa_ros.msg import Latent
 from jepa_ros.srv import PredictLatents, ScoreActions
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
+from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from jepa_common.latent_messages import LatentKind, LatentRefusedError, latent_to_message, message_to_latent
+from jepa_common.latest_slot_worker import LatestSlotWorker
 from jepa_common.managed_node import ManagedNode
 from jepa_common.parameters import parameter
 from jepa_common.qos_profiles import latched_qos, latest_qos
@@ -29,16 +35,21 @@ from jepa_common.turn_worker import TurnWorker, Work
 from jepa_world_model.action_scoring import (
     ActionRequest,
     ActionScorer,
+    ChosenPlan,
     Imagination,
     MalformedRequestError,
     ScoringLimits,
 )
+from jepa_world_model.checkpoint import DECODER
+from jepa_world_model.imagined_strip import imagined_strip
 from jepa_world_model.latent_store import LatentStore, StoredLatent, UnknownStampError
 from jepa_world_model.model_card import AnyDistance
+from jepa_world_model.picture_strip import jpeg
 from jepa_world_model.world_model import WorldModel
 
 LOG_PERIOD_SECONDS = 2.0
 GOAL_DEPTH = 8  # sub-goals come in quick succession
+LOOK_SECONDS = 0.05  # how soon a new plan is noticed that is to be shown
 
 Codes = ScoreActions.Response
 
@@ -72,6 +83,12 @@ class PredictorParameters:
         30.0, "Time that one request may take, as measured on its first part, s", minimum=0.1, maximum=3600.0
     )
     max_waiting: int = parameter(4, "Requests that may wait for the model", minimum=1, maximum=64)
+    imagined_rate: float = parameter(
+        2.0,
+        "Pictures of what the chosen plan leads to: at most so many strips per second while somebody listens; 0: none",
+        minimum=0.0,
+        maximum=30.0,
+    )
 
 
 class _RefusedError(RuntimeError):
@@ -102,7 +119,7 @@ class PredictorNode(ManagedNode[PredictorParameters]):
         if parameters.threads:
             torch.set_num_threads(parameters.threads)
         model = WorldModel.load(
-            parameters.model, device=parameters.device, dtype=parameters.dtype, parts=("predictor",)
+            parameters.model, device=parameters.device, dtype=parameters.dtype, parts=("predictor", DECODER)
         )
         model = model.measured_by(parameters.distance).looking_at(parameters.region)
         model = model.weighing_gripper(parameters.gripper_weight)
@@ -117,6 +134,9 @@ class PredictorNode(ManagedNode[PredictorParameters]):
         )
         self._worker = TurnWorker("predictor")
         self.configured.callback(self._worker.stop)
+        self._show = None
+        if model.decoder is not None and parameters.imagined_rate > 0:
+            self._show = _PlanPictures(self, model, 1.0 / parameters.imagined_rate)
         self.get_logger().info(f"predicts with {card.model_id} on {parameters.device}")
 
     def activate(self) -> None:
@@ -127,6 +147,11 @@ class PredictorNode(ManagedNode[PredictorParameters]):
         self.subscribe_while_active(
             Latent, "goal_latent", lambda message: self._keep(message, goals), latched_qos(GOAL_DEPTH)
         )
+        if self._show is not None:
+            show, scorer = self._show, self._scorer
+            clock = Clock(clock_type=ClockType.STEADY_TIME)
+            timer = self.create_timer(LOOK_SECONDS, lambda: show.look(scorer), clock=clock)
+            self.activated.callback(self.destroy_timer, timer)
 
     # --- latents ---------------------------------------------------------------------------------
 
@@ -219,6 +244,42 @@ class PredictorNode(ManagedNode[PredictorParameters]):
 
         worker_future.add_done_callback(pass_on)
         return outcome
+
+
+class _PlanPictures:
+    """Publishes pictures of the chosen plan: only while somebody listens, not more often than asked for.
+
+    The executor's thread looks; a thread of its own rolls out and draws, so that no request waits for a picture.
+    """
+
+    def __init__(self, node: PredictorNode, model: WorldModel, seconds: float) -> None:
+        """``seconds`` lie between two strips, at least."""
+        # A copy, because a model serves one thread at a time; it shares the weights.
+        self._node, self._model, self._seconds = node, replace(model), seconds
+        self._shown: ChosenPlan | None = None
+        self._shown_at = -math.inf
+        self._publisher = node.publisher_while_configured(CompressedImage, "imagined/compressed", latest_qos())
+        self._worker = LatestSlotWorker[ChosenPlan]("imagined", self._publish, self._report)
+        node.configured.callback(self._worker.stop)
+
+    def look(self, scorer: ActionScorer) -> None:
+        """Has a plan drawn that is new, if it is time."""
+        now = time.monotonic()
+        if now - self._shown_at < self._seconds or not self._publisher.get_subscription_count():
+            return
+        plan = scorer.chosen(now)
+        if plan is not None and plan is not self._shown:
+            self._shown, self._shown_at = plan, now
+            self._worker.submit(plan)
+
+    def _publish(self, plan: ChosenPlan) -> None:
+        data = jpeg(imagined_strip(self._model, plan))
+        header = Header(stamp=to_stamp(plan.now.stamp), frame_id=plan.now.frame_id)
+        self._publisher.publish(CompressedImage(header=header, format="jpeg", data=data))
+
+    def _report(self, error: Exception) -> None:
+        if self._node.context.ok():
+            self._node.get_logger().error(f"imagined: {error}", throttle_duration_sec=LOG_PERIOD_SECONDS)
 
 
 def _error_code(error: BaseException) -> int:

@@ -25,7 +25,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     Raises:
         CheckpointError: not a safetensors file, or one that ends too early.
     """
-    header = _read_header(path)
+    header = read_header(path)
     return dict(header.get("__metadata__", {}))
 
 
@@ -35,7 +35,12 @@ def refuse_text(path: Path) -> None:
         raise CheckpointError(f"{path}: expected weights, but it is {instead}")
 
 
-def _read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> dict[str, Any]:
+    """The header as it stands in the file: entries by tensor, and ``__metadata__``.
+
+    Raises:
+        CheckpointError: not a safetensors file, or one that ends too early.
+    """
     refuse_text(path)
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -53,8 +58,17 @@ def _read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def digests(path: Path) -> tuple[str, str]:
-    """SHA-256 of the whole file and of the tensors alone (what follows the header), in hex."""
+def digests(path: Path, apart: str = "") -> tuple[str, str]:
+    """SHA-256 of the whole file, and of the tensors alone (what follows the header), in hex.
+
+    Args:
+        path: of the file.
+        apart: tensors whose names begin with this, at the file's end, do not count among the tensors.
+
+    Raises:
+        CheckpointError: not a safetensors file, or tensors that are to stand apart are not at its end.
+    """
+    left = _bytes_before(path, apart)
     whole, tensors = hashlib.sha256(), hashlib.sha256()
     with path.open("rb") as file:
         head = file.read(LENGTH_BYTES)
@@ -62,5 +76,17 @@ def digests(path: Path) -> tuple[str, str]:
         whole.update(head)
         while chunk := file.read(_CHUNK):
             whole.update(chunk)
-            tensors.update(chunk)
+            tensors.update(chunk[: max(0, left)])
+            left -= len(chunk)
     return whole.hexdigest(), tensors.hexdigest()
+
+
+def _bytes_before(path: Path, apart: str) -> int:
+    """Bytes of tensors before the first whose name begins with ``apart``; all of them where there is none."""
+    entries = {name: entry for name, entry in read_header(path).items() if name != "__metadata__"}
+    others = [entry["data_offsets"][1] for name, entry in entries.items() if not apart or not name.startswith(apart)]
+    parted = [entry["data_offsets"][0] for name, entry in entries.items() if apart and name.startswith(apart)]
+    end = max(others, default=0)
+    if parted and min(parted) < end:
+        raise CheckpointError(f"{path}: expected the tensors {apart}* at its end; write it again with this package")
+    return end

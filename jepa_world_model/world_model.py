@@ -14,8 +14,10 @@ from torch import Tensor
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.checkpoint import (
+    DECODER,
     PARTS,
     CheckpointError,
+    load_decoder_of,
     load_encoder_of,
     load_metric,
     load_predictor_of,
@@ -33,12 +35,14 @@ from jepa_world_model.official_checkpoints import (
     official_version,
     open_official,
 )
+from jepa_world_model.picture_decoder import PictureDecoder, to_pixels
 from jepa_world_model.rollout import CachedRollout, RolloutInputs, bytes_per_candidate, in_parts, memory_budget
 
 __all__ = ["ModelCard", "WorldModel"]
 
 Array = NDArray[np.floating] | Tensor
 _CPU = torch.device("cpu")
+_PICTURES_AT_ONCE = 32
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -59,6 +63,7 @@ class WorldModel:
         memory_bytes: what a rollout may take; more candidates than fit are rolled out in parts. None measures what is
             left on a graphics card, and takes a size that suits the caches on a CPU.
         compile_mode: how rollouts are compiled; None leaves them as they are. See :meth:`compiled`.
+        decoder: shows latents as pictures, see :meth:`pictures`; None when it was not loaded, or the file holds none.
     """
 
     card: ModelCard
@@ -71,6 +76,7 @@ class WorldModel:
     dtype: torch.dtype = torch.float32
     memory_bytes: int | None = None
     compile_mode: CompileMode | None = None
+    decoder: PictureDecoder | None = None
 
     @classmethod
     def load(
@@ -88,7 +94,8 @@ class WorldModel:
                 Hugging Face folder, or an encoder as ``KIND:NAME@FILE``, such as ``timm:resnet18@resnet18.pth``.
             device: such as "cpu" or "cuda".
             dtype: "float32", "bfloat16" or "float16".
-            parts: which of "encoder" and "predictor" to load; a node that only encodes leaves the predictor on disk.
+            parts: which of "encoder", "predictor" and "decoder" to load; a node that only encodes leaves the predictor
+                on disk. A model without a picture decoder is loaded all the same.
             shapes: of the networks of an official file that is no released model.
 
         Raises:
@@ -96,8 +103,8 @@ class WorldModel:
             ValueError: unknown dtype or part.
         """
         device, dtype = torch.device(device), _parse_dtype(dtype)
-        if unknown := set(parts) - set(PARTS):
-            raise ValueError(f"expected parts of {list(PARTS)}, got {sorted(unknown)}")
+        if unknown := set(parts) - {*PARTS, DECODER}:
+            raise ValueError(f"expected parts of {[*PARTS, DECODER]}, got {sorted(unknown)}")
         if (source := EncoderSource.parse(path_or_name)) is not None:
             return cls._load_encoder(source, device, dtype)
         if is_official(Path(path_or_name)):
@@ -105,8 +112,9 @@ class WorldModel:
         file = open_world_model(path_or_name)
         encoder = load_encoder_of(file, device, dtype) if "encoder" in parts else None
         predictor = load_predictor_of(file, device, dtype) if "predictor" in parts else None
+        decoder = load_decoder_of(file, device) if DECODER in parts else None
         statistics, metric = load_statistics(file, device), load_metric(file, device)
-        return cls(file.card, encoder, predictor, statistics, metric, device=device, dtype=dtype)
+        return cls(file.card, encoder, predictor, statistics, metric, device=device, dtype=dtype, decoder=decoder)
 
     @classmethod
     def _load_encoder(cls, source: EncoderSource, device: torch.device, dtype: torch.dtype) -> WorldModel:
@@ -153,6 +161,25 @@ class WorldModel:
         begin_compiled_step(self.compile_mode)
         images = self.card.preprocess(frames).to(self.device, self.dtype)
         return self._standardize(frame_latents(self.encoder, images))
+
+    @torch.inference_mode()
+    def pictures(self, latents: Array) -> NDArray[np.uint8]:
+        """What latents ``[..., tokens, dim]``, encoded or imagined, show: uint8 RGB ``[..., S, S, 3]``.
+
+        For people to look at; nothing is planned by it.
+
+        Raises:
+            CheckpointError: the model has no picture decoder loaded.
+        """
+        if self.decoder is None:
+            raise CheckpointError(
+                f"{self.card.name} was loaded without a picture decoder; load the part 'decoder', or add one to the"
+                " checkpoint: `jepa train-decoder --model NAME --data FOLDER`"
+            )
+        latents = self._latent(latents)
+        flat = latents.reshape(-1, self.card.tokens, self.card.dim)
+        drawn = torch.cat([to_pixels(self.decoder(part)) for part in flat.split(_PICTURES_AT_ONCE)])
+        return drawn.unflatten(0, latents.shape[:-2]).cpu().numpy() if latents.ndim > 2 else drawn[0].cpu().numpy()
 
     @torch.inference_mode()
     def rollout(self, context: Array, states: Array, actions: Array) -> Tensor:

@@ -8,7 +8,7 @@ is planned and shown, nothing moves. `--show-args` lists the arguments.
 
 from launch import LaunchDescription
 
-from jepa_tools.launch_description import deployment_description
+from jepa_tools.bring_up.launch_description import deployment_description
 
 
 def generate_launch_description() -> LaunchDescription:

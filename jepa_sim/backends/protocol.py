@@ -29,7 +29,7 @@ class UnsupportedFeatureError(SimulatorError):
 
 
 class ServiceCaller(Protocol):
-    """Calls a ROS service; `jepa_tools.ros_client.RosClient.call` is one."""
+    """Calls a ROS service; `jepa_tools.operation.ros_client.RosClient.call` is one."""
 
     def __call__(self, service_type: Any, name: str, request: Any) -> Any:
         """The response; raises TimeoutError when there is no such service or no answer in time."""

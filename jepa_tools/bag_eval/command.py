@@ -22,6 +22,8 @@ from jepa_tools.bag_eval.results import FORMAT, BagResult, EvaluationResult, to_
 from jepa_tools.bag_eval.tables import format_bags
 from jepa_tools.bags import BagError, find_bags, load_settings
 from jepa_tools.bags.bag_file import bag_hash
+from jepa_world_model.checkpoint import DECODER, PARTS
+from jepa_world_model.picture_decoder import weights_digest
 from jepa_world_model.world_model import WorldModel
 
 REPORT_FILE = "report.html"
@@ -34,7 +36,8 @@ def bag_eval(config: BagEvalConfig) -> int:
         return 0
     paths = find_bags(config.bags)
     torch.set_num_threads(config.threads)
-    model = WorldModel.load(config.model, config.device, config.dtype).measured_by(config.distance)
+    model = WorldModel.load(config.model, config.device, config.dtype, (*PARTS, DECODER))
+    model = model.measured_by(config.distance)
     store = PartStore(_parts_folder(config))
     evaluated = evaluate_bags(paths, model, config, store)
     result = summarize(evaluated, model.card.model_id, config.evaluation.seed, model.card.distance)
@@ -58,16 +61,18 @@ def evaluate_bags(
 ) -> list[EvaluatedBag]:
     """Evaluates each bag, or takes what an interrupted evaluation kept; a bag that cannot be used is noted."""
     settings, evaluated = load_settings(config.settings), []
+    # Pictures depend on the decoder, which counts neither in the numbers nor in the model's version.
+    drawn_by = "" if model.decoder is None else weights_digest(model.decoder)
     arithmetic = f"{config.device} {config.dtype} {config.threads} {model.card.distance}"
     bar = tqdm(paths, desc="bags", unit="bag", disable=None)
     for path in bar:
         bar.set_postfix_str(path.name)
         try:
             inputs = inputs_hash(bag_hash(path), repr(model.card), config.evaluation, settings, arithmetic)
-            part = store.load(inputs)
+            part = store.load(inputs + drawn_by)
             if part is None:
                 part = evaluate_bag(path, model, settings, config.evaluation, inputs, _FrameCount(bar, path))
-                store.save(part)
+                store.save(inputs + drawn_by, part)
             # The same recording may lie under two names.
             part = replace(part, result=replace(part.result, bag=path.name))
         except BagError as error:

@@ -5,19 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jepa_tools.bag_eval.results import EvaluationResult, read_result
-from jepa_tools.bag_eval.tables import COLUMNS, format_number, value_of
-
-BETTER = {
-    "error": "lower",
-    "shuffled_ratio": "higher",
-    "rank_correlation_end": "higher",
-    "position_error_cm": "lower",
-    "direction_error_deg": "lower",
-    "gripper_agreement": "higher",
-    "score": "higher",
-    "mean": "lower",
-}
-"""Which way is better, where one is."""
+from jepa_tools.bag_eval.tables import MEASURES, format_number, value_of
 
 
 def compare_files(first: Path, second: Path) -> str:
@@ -37,19 +25,19 @@ def compare(first: EvaluationResult, second: EvaluationResult) -> str:
         f"B: {second.model}, seed {second.seed}",
         *_warnings(first, second),
     ]
-    lines.append(f"{'':<12}{'A':>11}{'B':>11}{'B - A':>11}")
-    for part, name, heading in COLUMNS:
-        before, after = value_of(first.total, part, name), value_of(second.total, part, name)
+    lines.append(f"{'':<46}{'A':>11}{'B':>11}{'B - A':>11}")
+    for item in MEASURES:
+        before, after = (value_of(result.total, item.part, item.name) for result in (first, second))
         change = None if before is None or after is None else after - before
         cells = "".join(f"{format_number(value):>11}" for value in (before, after, change))
-        lines.append(f"{heading:<12}{cells}  {_better(name, change)}".rstrip())
+        lines.append(f"{item.heading:<46}{cells}  {_better(item.better, change)}".rstrip())
     return "\n".join(lines)
 
 
-def _better(name: str, change: float | None) -> str:
-    if not change or name not in BETTER:
+def _better(better: str, change: float | None) -> str:
+    if not change or not better:
         return ""
-    return "B is better" if (change < 0) == (BETTER[name] == "lower") else "A is better"
+    return "B is better" if (change < 0) == (better == "lower") else "A is better"
 
 
 def _warnings(first: EvaluationResult, second: EvaluationResult) -> list[str]:

@@ -72,6 +72,26 @@ class PlanningConfig:
 
 
 @dataclass(frozen=True)
+class PictureConfig:
+    """What the report shows besides numbers.
+
+    Attributes:
+        moments: of each bag, so many best and so many worst predictions as pictures, where the checkpoint holds a
+            picture decoder.
+        landscapes: heat maps of the energy, of each bag.
+        landscape_ahead: frames to the picture that is their goal.
+    """
+
+    moments: int = 2
+    landscapes: int = 2
+    landscape_ahead: int = 4
+
+    def __post_init__(self) -> None:
+        _at_least(0, self, "moments", "landscapes")
+        _at_least(1, self, "landscape_ahead")
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """What is measured on a bag, and how.
 
@@ -81,6 +101,7 @@ class EvaluationConfig:
         prediction: latents against what came.
         energy: energies against true distances.
         planning: plans against what the robot did.
+        pictures: what the report shows besides numbers.
     """
 
     seed: int = 0
@@ -88,6 +109,7 @@ class EvaluationConfig:
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
     energy: EnergyConfig = field(default_factory=EnergyConfig)
     planning: PlanningConfig = field(default_factory=PlanningConfig)
+    pictures: PictureConfig = field(default_factory=PictureConfig)
 
     def __post_init__(self) -> None:
         _at_least(0, self, "seed", "worst")

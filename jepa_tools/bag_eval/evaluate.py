@@ -13,12 +13,15 @@ import numpy as np
 from jepa_tools.bag_eval.config import EvaluationConfig
 from jepa_tools.bag_eval.encoding import EncodedEpisode, encode_episode
 from jepa_tools.bag_eval.energies import EpisodeEnergies, measure_energies, summarize_energies
+from jepa_tools.bag_eval.moments import MomentGallery
 from jepa_tools.bag_eval.novelty import episode_moments, most_surprising, summarize_novelty
 from jepa_tools.bag_eval.planning import PlanComparison, episode_solver, plan_episode, summarize_planning
 from jepa_tools.bag_eval.prediction import EpisodeErrors, predict_episode, summarize_prediction
 from jepa_tools.bag_eval.results import FORMAT, BagResult, EpisodeResult, Moment, numbers
 from jepa_tools.bag_eval.stopwatch import Stopwatch
 from jepa_tools.bags import READER_VERSION, BagSettings, RecordedBag, read_bag
+from jepa_tools.reports.landscape import Landscape
+from jepa_tools.reports.picture_grid import PictureGrid
 from jepa_world_model.world_model import WorldModel
 
 STRIP_PICTURES = 10
@@ -43,12 +46,17 @@ class EvaluatedBag:
         strips: pictures of each episode, in order.
         worst: pictures of the most surprising moments, as in `result.novelty.worst`.
         seconds: where the time went.
+        best_predictions, worst_predictions: as pictures, beside what came; none without a picture decoder.
+        landscapes: energies over steps of the hand.
     """
 
     result: BagResult
     strips: tuple[tuple[CaptionedPicture, ...], ...] = ()
     worst: tuple[CaptionedPicture, ...] = ()
     seconds: Mapping[str, float] | None = None
+    best_predictions: tuple[PictureGrid, ...] = ()
+    worst_predictions: tuple[PictureGrid, ...] = ()
+    landscapes: tuple[Landscape, ...] = ()
 
 
 def inputs_hash(bag: str, model: str, config: EvaluationConfig, settings: BagSettings, arithmetic: str) -> str:
@@ -112,6 +120,7 @@ class _BagEvaluation:
         self._strips: list[tuple[CaptionedPicture, ...]] = []
         self._worst: tuple[Moment, ...] = ()
         self._worst_pictures: dict[Moment, bytes] = {}
+        self._gallery = MomentGallery(model, config.pictures)
 
     def add(self, episode: EncodedEpisode) -> None:
         """Measures one episode; its latents are not kept."""
@@ -124,6 +133,8 @@ class _BagEvaluation:
             self._plans += plan_episode(model, episode, config.planning, self._solver, seed)
         with self._watch("energy"):
             energies = measure_energies(model, episode, config.energy)
+        with self._watch("pictures"):
+            self._gallery.add(index, episode, errors)
         self._errors.append(errors)
         self._energies.append(energies)
         self._keep_worst(index, episode, errors)
@@ -158,7 +169,16 @@ class _BagEvaluation:
             CaptionedPicture(f"episode {item.episode + 1}, {item.time:.2f} s: {item.surprise:.3g}", jpeg)
             for item, jpeg in self._worst_pictures.items()
         )
-        return EvaluatedBag(numbers_of_bag, tuple(self._strips), worst, self._watch.seconds())
+        gallery = self._gallery
+        return EvaluatedBag(
+            numbers_of_bag,
+            tuple(self._strips),
+            worst,
+            self._watch.seconds(),
+            gallery.best,
+            gallery.worst,
+            gallery.landscapes,
+        )
 
 
 def _strip(episode: EncodedEpisode) -> tuple[CaptionedPicture, ...]:

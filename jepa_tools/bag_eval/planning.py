@@ -13,7 +13,7 @@ from jepa_planner.solvers.factory import SolverConfig, make_solver
 from jepa_tools.bag_eval.config import PlanningConfig
 from jepa_tools.bag_eval.encoding import EncodedEpisode
 from jepa_tools.bag_eval.results import PlanningResult, mean, number
-from jepa_tools.model_cost import ModelCosts, SeenFrames
+from jepa_tools.sim_eval.model_cost import ModelCosts, SeenFrames
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.poses import integrate
 from jepa_world_model.world_model import WorldModel

@@ -1,127 +1,143 @@
-"""The report: one HTML file with numbers, plots and strips of frames, that needs nothing beside it."""
+"""The report: one HTML file with the verdict, numbers, charts and pictures, that needs nothing beside it."""
 
 from __future__ import annotations
 
-import base64
-import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jepa_common.whole_files import write_whole
 from jepa_tools.bag_eval import figures
 from jepa_tools.bag_eval.evaluate import CaptionedPicture, EvaluatedBag
 from jepa_tools.bag_eval.results import BagResult, EvaluationResult, PredictionResult
-from jepa_tools.bag_eval.tables import COLUMNS, format_number, value_of, verdicts
+from jepa_tools.bag_eval.tables import columns, format_number, shown_measures, value_of
+from jepa_tools.bag_eval.verdict import verdict
+from jepa_tools.reports import page
+from jepa_tools.reports.landscape import Landscape, landscape_figure
+from jepa_tools.reports.picture_grid import PictureGrid
 
 EPISODES_SHOWN = 12
 """Of a bag with more episodes the first ones are shown; the JSON file has all."""
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2937; max-width: 1180px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2.2em; border-top: 1px solid #e5e7eb; padding-top: 1em; }
-h3 { font-size: 1em; margin: 1.4em 0 .3em; } code { background: #f3f4f6; padding: 0 .25em; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-td, th { padding: .2em .7em; text-align: right; }
-th { font-weight: 600; border-bottom: 2px solid #d1d5db; } td { border-bottom: 1px solid #e5e7eb; }
-td:first-child, th:first-child { text-align: left; } .strip { display: flex; gap: 4px; overflow-x: auto; }
-figure { margin: 0; } figcaption { font-size: .8em; color: #6b7280; }
-.plots { display: flex; flex-wrap: wrap; gap: 1em; }
-.note { color: #6b7280; } .error { color: #b91c1c; } img { max-width: 100%; } .strip img { max-width: none; }
-"""
-
-_EXPLANATIONS = """<ul class="note">
-<li><b>1-step L1, copy</b>: latent distance of what was predicted, and of the frame before, to what came.</li>
-<li><b>own</b>: the same by the distance that the model's card names and its energies are measured by.</li>
-<li><b>shuffled x</b>: factor by which the error grows with other moments' actions; at 1 actions are ignored.</li>
-<li><b>rank corr.</b>: Spearman's of energy and true distance to the episode's end. 1 orders all frames rightly.</li>
-<li><b>plan, still</b>: distance of the planned displacement, and of none at all, to the recorded one;
-<b>score</b>: mean of 800 (0.1 &minus; error in m), not below 0.</li>
-<li><b>surprise</b>: distance of each frame to what was predicted for it, as the planner reports it live.</li></ul>"""
+_BAGS_IN_TABLE = 8
 
 
 def write_report(path: Path, result: EvaluationResult, evaluated: Sequence[EvaluatedBag]) -> Path:
     """Writes the report and returns its path."""
-    write_whole(path, "\n".join(_document(result, evaluated)))
-    return path
+    return page.write_page(path, f"{result.model} on recorded bags", _document(result, evaluated))
 
 
 def _document(result: EvaluationResult, evaluated: Sequence[EvaluatedBag]) -> Iterator[str]:
-    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(result.model)} on bags</title>'
-    yield f"<style>{_STYLE}</style><h1>{_text(result.model)} on {len(result.bags)} recorded bags</h1>"
-    yield (
-        f"<p>Seed {result.seed}. Hash of bags, model and settings: <code>{result.inputs_hash}</code>. "
-        "The same hash has the same numbers.</p>"
-    )
-    yield "".join(f"<p><b>{_text(verdict)}</b></p>" for verdict in verdicts(result.total))
+    count = len(result.bags)
+    yield f"<h1>{page.text(result.model)} on {count} recorded bag{'s' * (count > 1)}</h1>"
+    yield page.verdict(verdict(result))
+    yield "<h2>Numbers</h2>"
     yield _summary(result)
-    yield _EXPLANATIONS
+    yield from page.notes(
+        [
+            f"Seed {result.seed}. Hash of bags, model and settings: {result.inputs_hash}."
+            " The same hash has the same numbers."
+        ]
+    )
     for item in evaluated:
         yield from _bag(item)
-    yield "</html>"
 
 
 def _summary(result: EvaluationResult) -> str:
-    heads = ["bag", *(heading for _, _, heading in COLUMNS)]
-    bags = [*result.bags, *([result.total] if len(result.bags) > 1 else [])]
-    return _table(heads, [[bag.bag, *_cells(bag)] for bag in bags])
-
-
-def _cells(bag: BagResult) -> list[str]:
-    return [format_number(value_of(bag, part, name)) for part, name, _ in COLUMNS]
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in heads)
-    body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    shown = columns(result, _BAGS_IN_TABLE)
+    heads = ["", *(bag.bag for bag in shown), "how to read it"]
+    rows = (
+        [item.heading, *(format_number(value_of(bag, item.part, item.name)) for bag in shown), item.reading]
+        for item in shown_measures(result)
+    )
+    return page.table(heads, rows, "read")
 
 
 def _bag(item: EvaluatedBag) -> Iterator[str]:
     bag = item.result
-    yield f"<h2>{_text(bag.bag)}</h2>"
+    yield f"<h2>{page.text(bag.bag)}</h2>"
     if bag.error:
-        yield f'<p class="error">{_text(bag.error)}</p>'
+        yield f'<p class="error">{page.text(bag.error)}</p>'
         return
     frames = sum(episode.frames for episode in bag.episodes)
     yield (
-        f"<p>{len(bag.episodes)} episodes, {frames} frames at {bag.rate_hz:g} Hz from <code>{_text(bag.image_topic)}"
-        f"</code>. Inputs <code>{bag.inputs_hash[:16]}</code>.</p>"
+        f"<p>{len(bag.episodes)} episodes, {frames} pictures at {bag.rate_hz:g} Hz from"
+        f" <code>{page.text(bag.image_topic)}</code>.</p>"
     )
-    yield "".join(f'<p class="note">Note: {_text(note)}.</p>' for note in bag.notes)
-    yield "".join(f'<p class="note">{_text(key)}: {_text(value[:200])}</p>' for key, value in bag.metadata)
+    yield from page.notes(f"Note: {note}." for note in bag.notes)
+    yield from _predicted_pictures(item)
     yield from _measurements(bag)
+    yield from _landscapes(item.landscapes)
     yield from _worst(item.worst)
     yield from _episodes(item)
-    yield _timing(item.seconds or {})
+    yield from page.notes(f"{key}: {value[:200]}" for key, value in bag.metadata)
+    yield from _timing(item.seconds or {})
+
+
+def _predicted_pictures(item: EvaluatedBag) -> Iterator[str]:
+    if not item.best_predictions and not item.worst_predictions:
+        return
+    yield "<h3>Predicted and real</h3>"
+    yield (
+        "<p>Each step was predicted from the first picture and the recorded actions alone. What is drawn is drawn from"
+        " latents by a decoder that no planner uses: compare the two drawn rows with each other, and the upper one with"
+        " the camera to see what the latents tell at all.</p>"
+    )
+    yield from _grids("Predicted best", item.best_predictions)
+    yield from _grids("Predicted worst", item.worst_predictions)
+
+
+def _grids(heading: str, grids: Sequence[PictureGrid]) -> Iterator[str]:
+    if grids:
+        yield f"<h4>{heading}</h4>{page.grids(grids)}"
 
 
 def _measurements(bag: BagResult) -> Iterator[str]:
-    yield '<div class="plots">'
-    for result, name in _predictions(bag):
-        yield _plot(figures.png(figures.prediction_figure(result, name)), "Prediction error by horizon")
-    yield _plot(figures.png(figures.rank_figure(bag)), "Energy over true distance")
-    yield _plot(figures.png(figures.surprise_figure(bag)), "Surprise")
-    yield "</div>"
-    for result, name in _predictions(bag):
-        yield f"<h3>Predictions: {_text(name)}</h3>{_prediction_table(result)}"
+    yield "<h3>Measurements</h3>"
+    drawn = [
+        page.chart(figures.prediction_figure(result, unit), f"Prediction error by horizon: {name}")
+        for result, name, unit in _predictions(bag)
+    ]
+    drawn.append(page.chart(figures.rank_figure(bag), "Energy over true distance, a dot per picture"))
+    drawn.append(page.chart(figures.surprise_figure(bag), "Surprise of each picture"))
+    yield page.charts(drawn)
+    for result, name, unit in _predictions(bag):
+        yield f"<details><summary>Predictions by horizon: {page.text(name)}</summary>{_prediction_table(result, unit)}"
+        yield "</details>"
 
 
-def _predictions(bag: BagResult) -> list[tuple[PredictionResult, str]]:
-    both = (bag.own_prediction, "the model's own distance to what came"), (bag.prediction, "latent L1 to what came")
-    return [(result, name) for result, name in both if result is not None]
+def _predictions(bag: BagResult) -> list[tuple[PredictionResult, str, str]]:
+    """Result, what it is measured by, and the unit."""
+    both = (
+        (bag.own_prediction, "by the distance that the model's energies are measured by", "energy"),
+        (
+            bag.prediction,
+            "by the mean absolute difference of latents, comparable between models",
+            "latent L1",
+        ),
+    )
+    return [(result, name, unit) for result, name, unit in both if result is not None]
 
 
-def _prediction_table(result: PredictionResult) -> str:
+def _prediction_table(result: PredictionResult, unit: str) -> str:
     rows = (
-        ("recorded actions", result.error),
-        ("other moments' actions", result.shuffled_error),
-        ("the last frame again", result.copy_error),
-        ("factor of other actions", result.shuffled_ratio),
-        ("share that other actions make worse", result.shuffled_worse),
+        (f"error with the recorded actions ({unit})", result.error),
+        (f"error with other moments' actions ({unit})", result.shuffled_error),
+        (f"error of the last picture repeated ({unit})", result.copy_error),
+        ("factor of other moments' actions", result.shuffled_ratio),
+        ("share of predictions that they make worse", result.shuffled_worse),
         ("predictions", result.count),
     )
     heads = ["steps ahead", *(str(step + 1) for step in range(len(result.error)))]
-    return _table(heads, [[name, *map(format_number, values)] for name, values in rows])
+    return page.table(heads, [[name, *map(format_number, values)] for name, values in rows])
+
+
+def _landscapes(landscapes: Sequence[Landscape]) -> Iterator[str]:
+    if landscapes:
+        yield "<h3>Energy landscapes</h3>"
+        yield (
+            "<p>The energy of one step of the hand in each direction, as a planner sees it. A planner goes where it is"
+            " lowest; that should be where the star is.</p>"
+        )
+        yield page.charts(page.chart(landscape_figure(item), item.title) for item in landscapes)
 
 
 def _worst(pictures: Sequence[CaptionedPicture]) -> Iterator[str]:
@@ -132,35 +148,21 @@ def _worst(pictures: Sequence[CaptionedPicture]) -> Iterator[str]:
 
 def _episodes(item: EvaluatedBag) -> Iterator[str]:
     for number, episode in enumerate(item.result.episodes[:EPISODES_SHOWN]):
-        yield f"<h3>Episode {number + 1}, {episode.frames} frames</h3>"
+        yield f"<h3>Episode {number + 1}, {episode.frames} pictures</h3>"
         if number < len(item.strips):
             yield _strip(item.strips[number])
-        yield _plot(figures.png(figures.energy_figure(episode)), "Energy and true distance to the end")
+        yield page.charts([page.chart(figures.energy_figure(episode), "Energy and true distance to the episode's end")])
     if len(item.result.episodes) > EPISODES_SHOWN:
         left = len(item.result.episodes) - EPISODES_SHOWN
-        yield f'<p class="note">{left} more episodes are in the JSON file only.</p>'
+        yield from page.notes([f"{left} more episodes are in the JSON file only."])
 
 
 def _strip(pictures: Sequence[CaptionedPicture]) -> str:
-    return '<div class="strip">' + "".join(_image(item.jpeg, item.caption, "jpeg") for item in pictures) + "</div>"
+    return page.strip((item.caption, item.jpeg) for item in pictures)
 
 
-def _plot(data: bytes, caption: str) -> str:
-    return _image(data, caption, "png")
-
-
-def _image(data: bytes, caption: str, kind: str) -> str:
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return f'<figure><img src="{source}" alt="{_text(caption)}"><figcaption>{_text(caption)}</figcaption></figure>'
-
-
-def _timing(seconds: Mapping[str, float]) -> str:
+def _timing(seconds: Mapping[str, float]) -> Iterator[str]:
     """Wall times are here and not in the JSON file, which is the same for the same inputs."""
-    if not seconds:
-        return ""
-    parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
-    return f'<p class="note">Time: {_text(parts)}.</p>'
-
-
-def _text(value: str) -> str:
-    return html.escape(str(value))
+    if seconds:
+        parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+        yield from page.notes([f"Time: {parts}."])

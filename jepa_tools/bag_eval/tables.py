@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
-from jepa_tools.bag_eval.results import BagResult, EvaluationResult, Number, PredictionResult
+from dataclasses import dataclass
 
-IGNORES_ACTIONS = 1.02
-"""A model whose error grows by less than this factor with other moments' actions makes no use of actions."""
+from jepa_tools.bag_eval.results import BagResult, EvaluationResult, Number
+from jepa_tools.bag_eval.verdict import verdict
 
-COLUMNS: tuple[tuple[str, str, str], ...] = (
-    ("prediction", "error", "1-step L1"),
-    ("prediction", "copy_error", "copy"),
-    ("prediction", "shuffled_ratio", "shuffled x"),
-    ("own_prediction", "error", "1-step own"),
-    ("own_prediction", "copy_error", "copy own"),
-    ("own_prediction", "shuffled_ratio", "shuff. own"),
-    ("energy", "rank_correlation_end", "rank corr."),
-    ("energy", "cm_per_energy", "cm/energy"),
-    ("planning", "position_error_cm", "plan, cm"),
-    ("planning", "still_error_cm", "still, cm"),
-    ("planning", "direction_error_deg", "angle, deg"),
-    ("planning", "gripper_agreement", "gripper"),
-    ("planning", "score", "score"),
-    ("novelty", "mean", "surprise"),
+_MOST_COLUMNS = 4
+_NAME = 22
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of a result, as tables show it; of numbers by horizon the first.
+
+    Attributes:
+        part, name: where it stands in a :class:`BagResult`.
+        heading: what it is, with its unit.
+        reading: how to read it.
+        better: "lower", "higher", or nothing where neither is better.
+    """
+
+    part: str
+    name: str
+    heading: str
+    reading: str
+    better: str = ""
+
+
+MEASURES = (
+    Measure("prediction", "error", "error one step ahead (latent L1)", "predicted to what came", "lower"),
+    Measure("prediction", "copy_error", "… of the last picture repeated (latent L1)", "the error has to be below"),
+    Measure("prediction", "shuffled_ratio", "… grows with wrong actions (factor, L1)", "1: ignores actions", "higher"),
+    Measure("own_prediction", "error", "error one step ahead (energy)", "the same by the card's distance", "lower"),
+    Measure("own_prediction", "copy_error", "… of the last picture repeated (energy)", "the error has to be below"),
+    Measure(
+        "own_prediction",
+        "shuffled_ratio",
+        "… grows with wrong actions (factor, energy)",
+        "1: ignores actions",
+        "higher",
+    ),
+    Measure("energy", "rank_correlation_end", "energy orders by distance (-1 to 1)", "1: all of them", "higher"),
+    Measure("energy", "cm_per_energy", "distance per unit of energy (cm)", "what a fall of the energy is worth"),
+    Measure("planning", "position_error_cm", "plan's end to the robot's (cm)", "planned to recorded way", "lower"),
+    Measure("planning", "still_error_cm", "… if it stands still (cm)", "the plan's has to be below"),
+    Measure("planning", "direction_error_deg", "angle of plan and way (degrees)", "constant: the camera", "lower"),
+    Measure("planning", "gripper_agreement", "gripper as recorded (share)", "1: always", "higher"),
+    Measure("planning", "score", "score (0 to 80)", "mean of 800 (0.1 - error in m)", "higher"),
+    Measure("novelty", "mean", "surprise, mean (energy)", "each picture to what was predicted for it", "lower"),
 )
-"""(part of a result, its number, heading); of numbers by horizon the first is shown."""
 
 
 def value_of(bag: BagResult, part: str, name: str) -> Number:
@@ -38,55 +65,35 @@ def format_number(value: Number) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
+def shown_measures(result: EvaluationResult) -> list[Measure]:
+    """Those that at least one bag has."""
+    bags = (*result.bags, result.total)
+    return [item for item in MEASURES if any(getattr(bag, item.part) is not None for bag in bags)]
+
+
 def format_bags(result: EvaluationResult) -> str:
-    """A line per bag and one for all."""
-    width = max(len(bag.bag) for bag in (*result.bags, result.total))
-    lines = [f"{result.model}, seed {result.seed}, inputs {result.inputs_hash[:16]}"]
-    lines.append("".join([" " * width, *(f"{heading:>11}" for _, _, heading in COLUMNS)]))
-    for bag in (*result.bags, *([result.total] if len(result.bags) > 1 else [])):
-        values = "".join(f"{format_number(value_of(bag, part, name)):>11}" for part, name, _ in COLUMNS)
-        lines.append(f"{bag.bag:<{width}}" + (f"  {bag.error}" if bag.error else values))
-        lines.extend(f"{'':<{width}}  note: {note}" for note in bag.notes)
-    lines.extend(verdicts(result.total))
+    """The verdict, and a line per number: of all bags, and of each where they are few."""
+    lines = [f"{result.model}, seed {result.seed}, inputs {result.inputs_hash[:16]}", ""]
+    lines += [f"{question} {answer}" for question, answer in verdict(result)]
+    for bag in result.bags:
+        lines += [f"{bag.bag}: {bag.error}"] if bag.error else []
+        lines += [f"{bag.bag}: note: {note}" for note in bag.notes]
+    shown = columns(result)
+    if any(not bag.error for bag in result.bags):
+        lines += ["", " " * 46 + "".join(f"{_short(bag.bag):>{_NAME}}" for bag in shown)]
+        for item in shown_measures(result):
+            cells = (format_number(value_of(bag, item.part, item.name)) for bag in shown)
+            lines.append(f"{item.heading:<46}" + "".join(f"{cell:>{_NAME}}" for cell in cells))
     return "\n".join(lines)
 
 
-def verdicts(bag: BagResult) -> list[str]:
-    """Sentences on the predictions, by the model's own distance where it has one, and by L1."""
-    sentences = []
-    for prediction, name in ((bag.own_prediction, "the model's own distance"), (bag.prediction, "L1")):
-        if prediction is not None:
-            sentences.append(f"By {name}: {verdict_on_actions(prediction)} {verdict_on_prediction(prediction)}")
-    return sentences
+def columns(result: EvaluationResult, most: int = _MOST_COLUMNS) -> list[BagResult]:
+    """All bags together, and each of them where they are at most so many; a lone bag stands for itself."""
+    usable = [bag for bag in result.bags if not bag.error]
+    if len(result.bags) == 1:
+        return list(result.bags)
+    return [result.total, *(usable if len(usable) <= most else [])]
 
 
-def verdict_on_actions(prediction: PredictionResult) -> str:
-    """One sentence: whether the model makes use of actions, and by how much."""
-    measured = [
-        (step + 1, ratio, worse)
-        for step, (ratio, worse) in enumerate(zip(prediction.shuffled_ratio, prediction.shuffled_worse, strict=True))
-        if ratio is not None and worse is not None
-    ]
-    if not measured:
-        return "Whether the model uses the actions could not be measured: there is no other moment to take them from."
-    step, ratio, worse = max(measured, key=lambda item: item[1])
-    ahead = f"{step} step{'s' * (step > 1)} ahead"
-    amount = f"{100 * (ratio - 1):+.0f} % error {ahead} with other moments' actions, worse in {worse:.0%}"
-    if ratio < IGNORES_ACTIONS:
-        return f"The model ignores the actions: {amount} of the predictions."
-    return f"The model uses the actions: {amount} of the predictions."
-
-
-def verdict_on_prediction(prediction: PredictionResult) -> str:
-    """One sentence: how the prediction compares with repeating the last frame, as far ahead as was predicted."""
-    measured = [
-        (step + 1, error / copy)
-        for step, (error, copy) in enumerate(zip(prediction.error, prediction.copy_error, strict=True))
-        if error is not None and copy
-    ]
-    if not measured:
-        return "The picture never changed, so there was nothing to predict."
-    parts = [
-        f"{100 * (ratio - 1):+.0f} % {step} step{'s' * (step > 1)} ahead" for step, ratio in (measured[0], measured[-1])
-    ]
-    return f"Against repeating the last frame its error is {' and '.join(dict.fromkeys(parts))}."
+def _short(name: str) -> str:
+    return name if len(name) < _NAME else f"…{name[-_NAME + 3 :]}"

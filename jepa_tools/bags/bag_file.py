@@ -149,9 +149,12 @@ class OpenBag:
         return sorted({channel.encoding for channel in channels} - {CDR})
 
     def announced(self, topic: str) -> int:
-        """How many messages of a topic the metadata announces, or the files themselves where there is none."""
+        """How many messages of a topic the metadata or the files announce, whichever says more.
+
+        A recorder that was killed has written to the file since it wrote the metadata.
+        """
         counted = sum(channel.count for channel in self._channels() if channel.topic == topic)
-        return self._announced.get(topic, counted)
+        return max(self._announced.get(topic, 0), counted)
 
     def raw_messages(
         self, topics: Iterable[str], start: int | None = None, stop: int | None = None

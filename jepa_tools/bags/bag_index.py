@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_tools.bag_writer import STAMP_BYTES, header_stamp
 from jepa_tools.bags.bag_file import BagError, OpenBag
 from jepa_tools.bags.settings import BagSettings
 from jepa_tools.bags.topics import BagTopics
+from jepa_tools.recording.bag_writer import STAMP_BYTES, header_stamp
 
 Array = NDArray[np.float64]
 Stamps = NDArray[np.int64]

@@ -9,7 +9,7 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_
 from rosbags.typesys.store import Typestore
 
 from jepa_tools.bags.storage import Definition
-from jepa_tools.message_types import nested_names
+from jepa_tools.recording.message_types import nested_names
 
 Fields = Mapping[str, Any]
 _UNREADABLE = (TypesysError, ValueError, KeyError, IndexError, AssertionError, RecursionError)

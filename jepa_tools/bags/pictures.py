@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_perception.image_conversion import ImageRefusedError, compressed_to_rgb, image_to_rgb
-from jepa_tools.bag_writer import STAMP_BYTES, header_stamp
 from jepa_tools.bags.bag_file import BagError, OpenBag, open_bag
 from jepa_tools.bags.resampling import NANOSECONDS
 from jepa_tools.bags.topics import COMPRESSED_IMAGE
+from jepa_tools.recording.bag_writer import STAMP_BYTES, header_stamp
 
 Stamps = NDArray[np.int64]
 Picture = NDArray[np.uint8]

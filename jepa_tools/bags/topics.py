@@ -11,7 +11,7 @@ IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedIm
 JOINT_STATE, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
 TRAJECTORY, STRING = "trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/String"
 
-_NO_CAMERA = ("goal", "depth", "mask", "debug", "overlay")
+_NO_CAMERA = ("goal", "imagined", "depth", "mask", "debug", "overlay")
 """Images whose topic says so are not what the camera saw."""
 
 _TOOL_POSES = ("tool_pose", "ee_pose", "end_effector_pose", "current_pose")

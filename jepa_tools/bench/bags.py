@@ -16,14 +16,14 @@ from jepa_tools.bag_eval.config import EvaluationConfig, PlanningConfig
 from jepa_tools.bag_eval.encoding import BATCH, EncodedEpisode
 from jepa_tools.bag_eval.evaluate import evaluate_bag
 from jepa_tools.bag_eval.prediction import imagine
-from jepa_tools.bag_writer import BagWriter
 from jepa_tools.bags import BagSettings, read_bag
 from jepa_tools.bags.bag_file import bag_hash
 from jepa_tools.bench.machine import describe_machine
 from jepa_tools.bench.models import ModelShape, random_world_model
 from jepa_tools.bench.report import print_table, write_report
 from jepa_tools.conversion.bag_messages import BagMessages
-from jepa_tools.message_types import MessageTypes
+from jepa_tools.recording.bag_writer import BagWriter
+from jepa_tools.recording.message_types import MessageTypes
 from jepa_world_model.world_model import WorldModel
 
 _NANOSECONDS = 1_000_000_000

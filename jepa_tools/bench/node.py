@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rclpy.subscription import Subscription
     from sensor_msgs.msg import Image
 
-    from jepa_tools.ros_client import RosClient
+    from jepa_tools.operation.ros_client import RosClient
 
 _START_SECONDS = 60.0
 _LATENT_SECONDS = 10.0
@@ -54,8 +54,8 @@ class NodeBench:
 
 def bench_node(config: NodeBench) -> Path:
     """Run the benchmark; returns the JSON file."""
-    from jepa_tools.process_runner import ProcessRunner, ProcessSpec
-    from jepa_tools.ros_client import RosClient
+    from jepa_tools.bring_up.process_runner import ProcessRunner, ProcessSpec
+    from jepa_tools.operation.ros_client import RosClient
 
     machine = describe_machine(torch.device("cpu"))
     command = (sys.executable, "-m", "jepa_perception.encoder_node", "--ros-args", *_parameters(config))
@@ -100,7 +100,7 @@ def _round_trips(config: NodeBench, client: RosClient) -> list[float]:
 
 def _reach(client: RosClient, publisher: Publisher, latents: Subscription, image: Image) -> None:
     """Sends images until one is answered: the encoder may know this publisher a little later than that one knows it."""
-    from jepa_tools.ros_client import RosTimeoutError
+    from jepa_tools.operation.ros_client import RosTimeoutError
 
     deadline = time.monotonic() + _START_SECONDS
     while True:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from jepa_tools.bag_writer import BagWriter
 from jepa_tools.bags import BagSettings
 from jepa_tools.bags.resampling import NANOSECONDS
 from jepa_tools.bags.topics import IMAGE, JOINT_STATE, POSE, STRING
-from jepa_tools.message_types import MessageTypes
+from jepa_tools.recording.bag_writer import BagWriter
+from jepa_tools.recording.message_types import MessageTypes
 
 IMAGE_TOPIC, JOINT_TOPIC, POSE_TOPIC, DESCRIPTION_TOPIC = "/image", "/joint_states", "/tool_pose", "/robot_description"
 

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from jepa_tools.bag_writer import BagExistsError, BagWriter
 from jepa_tools.bags import BagSettings
 from jepa_tools.bags.resampling import NANOSECONDS
 from jepa_tools.conversion.bag_messages import BagMessages
 from jepa_tools.conversion.columns import JOINTS, ROBOT_DESCRIPTION, STAMP
-from jepa_tools.message_types import MessageTypes
+from jepa_tools.recording.bag_writer import BagExistsError, BagWriter
+from jepa_tools.recording.message_types import MessageTypes
 from jepa_world_model.data.lerobot import LeRobotDataset, LeRobotError
 from jepa_world_model.data.state_reading import StateColumns, StateReading, state_columns
 from jepa_world_model.data.state_survey import StateSurvey

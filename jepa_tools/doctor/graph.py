@@ -28,7 +28,7 @@ from jepa_tools.doctor.robot import (
     judge_picture,
     judge_stream,
 )
-from jepa_tools.ros_client import RosClient, RosTimeoutError
+from jepa_tools.operation.ros_client import RosClient, RosTimeoutError
 
 DISCOVERY_SECONDS = 1.5
 PARAMETER_SECONDS = 3.0

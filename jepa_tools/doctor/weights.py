@@ -7,9 +7,12 @@ import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jepa_tools.doctor.finding import Finding, ok, problem, unknown, warning
+
+if TYPE_CHECKING:
+    from jepa_world_model.checkpoint_header import CheckpointHeader
 
 INDEX = "index.json"
 _CHUNK_BYTES = 1 << 20
@@ -56,16 +59,32 @@ def model_loads(model: str) -> Iterator[Finding]:
     from jepa_world_model.checkpoint_header import open_header
 
     try:
-        card = open_header(model).card
+        header = open_header(model)
     except (CheckpointError, OSError, ValueError) as error:
         yield problem("model", str(error), "name another with --model, or restore the file")
         return
+    card = header.card
     yield ok(
         "model",
         f"{card.model_id}: {card.image_size} px, latents {card.tokens} x {card.dim}, {card.control_rate_hz:g} Hz",
     )
+    yield _pictures(header)
     if card.reach_energy is None:
         yield warning("model", "no energy calibrated at which a goal counts as reached", "set goal.tolerance by hand")
+
+
+def _pictures(header: CheckpointHeader) -> Finding:
+    """Whether the checkpoint can show its latents, and how well."""
+    from jepa_world_model.checkpoint_header import from_values
+    from jepa_world_model.picture_decoder_config import PictureDecoderConfig
+
+    values = json.loads(header.texts.get("decoder", "null"))
+    if values is None:
+        return ok("pictures", "no picture decoder, so imagined futures cannot be shown; `jepa train-decoder` adds one")
+    decoder = from_values(PictureDecoderConfig, values, header.path)
+    drawn = json.loads(header.texts.get("decoder_provenance", "{}")).get("held_out", {})
+    figures = f": PSNR {drawn['psnr_db']:.1f} dB, SSIM {drawn['ssim']:.2f} on held-out frames" if drawn else ""
+    return ok("pictures", f"shows its latents as pictures of {decoder.picture_size} px{figures}")
 
 
 def _sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The shipped checkpoint, from nothing: bash models/recipes/franka-table-small.sh FOLDER
 # About an hour and a quarter, with one CPU core for the training. Call it again to go on after an interruption.
-# EPISODES, HELD_OUT, PRETRAIN_STEPS, TRAIN_STEPS and TRAIN_BATCH make it smaller, to try it.
+# DECODER_STEPS, EPISODES, HELD_OUT, PRETRAIN_STEPS, TRAIN_STEPS and TRAIN_BATCH make it smaller, to try it.
 set -euo pipefail
 out=${1:?expected the folder to work in}
 jepa=${JEPA:-jepa}
@@ -19,3 +19,5 @@ $jepa train --data "$out/data/train" --validation "$out/data/val" --encoder-run 
   --checkpoint "$out/franka-table-small.safetensors" \
   --post.error change --post.clip-frames 5 --post.rollout-steps 4 --post.batch "${TRAIN_BATCH:-32}" \
   --scene.weight-m 0.5 --loop.learning-rate 0.0004 --loop.matrix-rate 0.006 --loop.precision bf16 --loop.steps "${TRAIN_STEPS:-1000}"
+$jepa train-decoder --model "$out/franka-table-small.safetensors" --data "$out/data/train" --validation "$out/data/val" \
+  --out "$out/decoder" --loop.steps "${DECODER_STEPS:-800}"

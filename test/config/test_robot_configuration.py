@@ -14,8 +14,8 @@ from jepa_common.resources import find_resource
 from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS
 
 TOPICS = {
-    "/camera_info", "/diagnostics", "/goal_image", "/image", "/joint_states", "/planner_markers", "/planner_status",
-    "/robot_description",
+    "/camera_info", "/diagnostics", "/goal_image", "/image", "/imagined/compressed", "/joint_states",
+    "/planner_markers", "/planner_status", "/robot_description",
 }  # fmt: skip
 ARMS = {
     "gazebo": ARM_JOINTS,

@@ -12,7 +12,7 @@ from jepa_planner.limits import Envelope, JointLimits, fr3_limits
 from jepa_planner.motion import CommandedMotion, MotionError, MotionState, Segment, SegmentPlanner, join
 from jepa_sim.robot_description import ARM_JOINTS, franka_panda
 from jepa_sim.trajectory_controller import TrajectoryController
-from jepa_tools.envelope import as_trajectory
+from jepa_tools.bench.envelope import as_trajectory
 
 FER = cautious_limits()
 FR3 = Envelope().apply(fr3_limits(FER.names))

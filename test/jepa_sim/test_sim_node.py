@@ -20,6 +20,7 @@ from jepa_common.qos_profiles import camera_qos, joint_states_qos, latched_qos, 
 from jepa_common.stamps import to_nanoseconds
 from jepa_sim.camera_view import turned
 from jepa_sim.environment import EnvironmentConfig, TableEnvironment
+from jepa_sim.meshes import mesh_folder
 from jepa_sim.robot_description import ARM_JOINTS, FINGER_JOINTS, HOME_POSITIONS, franka_panda
 from jepa_sim.scene import CameraConfig, SceneConfig
 from jepa_sim.sim_node import SimNode
@@ -56,7 +57,7 @@ def test_it_publishes_what_a_robot_with_a_camera_publishes(nodes: Any):
     nodes.wait_until(
         lambda: images and infos and descriptions and len(clocks) > 10, "pictures and a description", PATIENCE
     )
-    assert descriptions[0].data == franka_panda().to_urdf()
+    assert descriptions[0].data == franka_panda().to_urdf(mesh_folder())
 
     stamps = [to_nanoseconds(message.clock) for message in clocks]
     assert set(np.diff(stamps)) <= {10_000_000 * lost for lost in range(1, 100)}

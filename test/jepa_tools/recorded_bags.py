@@ -47,7 +47,7 @@ class BagRecipe:
     joints: bool = True
     poses: bool = False
     images: bool = True
-    second_camera: bool = False
+    second_camera: str = ""
     joint_delay: float = 0.0
     clock_reset_after: int = 0
     command: tuple[float, ...] = ()
@@ -174,7 +174,7 @@ def _write_images(bag: _Bag, recipe: BagRecipe) -> None:
         message = image_message(picture(number, recipe.size), stamp, recipe)
         bag.write(topic, kind, message, recorded)
         if recipe.second_camera:
-            bag.write("/wrist/image_raw", kind, message, recorded)
+            bag.write(recipe.second_camera, kind, message, recorded)
 
 
 def write_pose_bag(path: Path, pictures: np.ndarray, states: np.ndarray, period: float = 0.25) -> Path:

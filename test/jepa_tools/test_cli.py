@@ -159,7 +159,7 @@ def test_an_interrupt_while_a_command_is_imported_ends_it_at_once(tmp_path: Path
 
 def test_after_the_import_an_interrupt_is_an_exception_again():
     program = (
-        "import signal; from jepa_tools.importing import ending_at_once_when_interrupted as ending\n"
+        "import signal; from jepa_common.importing import ending_at_once_when_interrupted as ending\n"
         "with ending('a'): pass\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"

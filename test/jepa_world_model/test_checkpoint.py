@@ -61,7 +61,7 @@ def test_only_the_wanted_part_is_loaded(saved):
     assert WorldModel.load(path, parts=("encoder",)).predictor is None
     assert WorldModel.load(path, parts=("predictor",)).encoder is None
     with pytest.raises(ValueError, match="expected parts"):
-        WorldModel.load(path, parts=("decoder",))
+        WorldModel.load(path, parts=("head",))
 
 
 def test_a_model_in_another_precision_has_all_its_weights_in_it(saved):

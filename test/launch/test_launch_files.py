@@ -1,4 +1,4 @@
-"""The launch files describe their arguments and start what the node table says."""
+"""The launch files describe their arguments and start what the deployments say."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction
 from launch.utilities import perform_substitutions
 
-from jepa_tools.node_table import DEPLOYMENTS
+from jepa_tools.bring_up.deployments import DEPLOYMENTS
 
 FOLDER = Path(__file__).resolve().parents[2] / "launch"
 NAMES = sorted(DEPLOYMENTS)
@@ -83,11 +83,11 @@ def test_the_nodes_of_the_table_are_started_in_order_after_what_they_need(name: 
     assert started[len(started) - len(nodes) :] == nodes
 
 
-def test_unless_told_otherwise_a_deployment_starts_the_nursery_and_takes_the_nodes_from_it():
+def test_unless_told_otherwise_a_deployment_starts_the_fork_server_and_takes_the_nodes_from_it():
     made = actions("jepa")
     modules = list(DEPLOYMENTS["jepa"].modules)
     assert command(made[0])[1:] == modules
-    assert executables(made) == ["nursery_node"] * len(modules)
+    assert executables(made) == ["forked_node"] * len(modules)
 
 
 def test_simulated_deployments_run_on_simulated_time():
@@ -178,7 +178,7 @@ def test_an_interrupt_ends_launch_and_all_that_it_started(ros_domain: int, tmp_p
     started: list[psutil.Process] = []
     try:
         deadline = time.monotonic() + 60
-        # The nursery, what takes each node from it, and the nodes themselves.
+        # The fork server, what takes each node from it, and the nodes themselves.
         while len(started) < 1 + 2 * len(nodes) and time.monotonic() < deadline:
             time.sleep(0.1)
             started = psutil.Process(process.pid).children(recursive=True)

@@ -49,6 +49,7 @@ class Rig:
     def __init__(self, nodes, tiny_model, start: bool = True, **settings) -> None:
         self.nodes, self.tiny, self.client = nodes, tiny_model, nodes.client
         self.driver = self.camera = self.encoder = self.predictor = True
+        self.contradicts = False
         self.frozen_stamp: int | None = None
         self.bad_joint = float("nan")
         self.model_id = tiny_model.model_id
@@ -138,6 +139,8 @@ class Rig:
             state = integrate(state, actions[:, step])
         response.energies = np.linalg.norm(state[:, :3] - self.goal_position, axis=-1).astype(np.float32)
         response.current_energy = float(np.linalg.norm(request.states[-7:-4] - self.goal_position))
+        if self.contradicts:
+            response.current_energy += 0.1 * self.requests
         return response
 
     # --- what a person does ---------------------------------------------------------------------------------

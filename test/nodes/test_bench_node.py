@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from jepa_tools.bench import bench
+from jepa_tools.bench.command import bench
 from jepa_tools.bench.node import NodeBench
 
 

@@ -1,3 +1,5 @@
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -155,3 +157,34 @@ def test_the_rate_can_be_limited(nodes, tiny_model, picture):
         camera.publish(camera_image(picture, seconds))
         nodes.wait_until(lambda: len(latents) == (1 if seconds < 1.5 else 2), "the latents")  # noqa: B023
     assert stamps(latents) == [1.0, 1.5]
+
+
+def test_a_camera_that_is_there_but_silent_is_named_and_subscribed_to_anew(nodes, tiny_model, picture):
+    node = nodes.make(EncoderNode, model=str(tiny_model.path), renew_seconds=0.3)
+    nodes.run(node.start)
+    before = [subscription for subscription in node.subscriptions if subscription.topic_name == "/image"]
+    nodes.run(lambda: None)
+    camera = nodes.publisher(Image, "image", camera_qos())
+    nodes.wait_until(lambda: "nothing came for 0.3 s" in node.health.report().message, "a complaint")
+    assert "/test_client publishes it" in node.health.report().message
+    nodes.wait_until(
+        lambda: [item for item in node.subscriptions if item.topic_name == "/image"] not in ([], before),
+        "another subscription",
+    )
+    latents = nodes.collect(Latent, "latent", latest_qos())
+    nodes.wait_until(lambda: nodes.client.count_publishers("latent"), "the encoder's publisher")
+
+    def seen() -> bool:
+        # One that is sent while the encoder subscribes anew is lost, as a camera's would be.
+        camera.publish(camera_image(picture, time.time()))
+        time.sleep(0.05)
+        return bool(latents)
+
+    nodes.wait_until(seen, "a latent")
+
+
+def test_without_a_camera_nothing_is_complained_about(nodes, tiny_model):
+    node = nodes.make(EncoderNode, model=str(tiny_model.path), renew_seconds=0.2)
+    nodes.run(node.start)
+    time.sleep(1.0)
+    assert node.health.report().values["errors"] == "0"

@@ -35,7 +35,7 @@ def table(running) -> Iterator[TableOfNodes]:
     running.slowest_joint_states, running.frozen = 0.0, None
 
 
-@pytest.mark.parametrize(("part", "word"), [("encoder", "camera image"), ("predictor", "score_actions")])
+@pytest.mark.parametrize(("part", "word"), [("encoder", "camera image"), ("predictor", "predictor")])
 def test_model_that_is_killed_mid_motion_holds_the_arm_until_it_is_back(table, part: str, word: str) -> None:
     table.start_moving(seed=1)
     table.kill(part)

@@ -10,14 +10,16 @@ import pytest
 import rclpy
 from jepa_ros.action import ReachGoal
 from jepa_ros.msg import Latent, PlannerStatus
+from jepa_ros.srv import ScoreActions
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
+from jepa_common.heartbeat import heartbeat_qos
 from jepa_common.qos_profiles import latest_qos
-from jepa_common.stamps import to_nanoseconds
+from jepa_common.stamps import to_nanoseconds, to_stamp
 
 sys.path.insert(0, str(Path(__file__).parent))
 from table_rig import URDF, Rig
@@ -294,6 +296,35 @@ def test_second_publisher_holds_the_arm_until_it_is_gone(rig, nodes, topic: str)
     assert "/intruder" in rig.status.reason
     rig.wait_for(lambda: rig.rests, "rest")
     nodes.run(intruder.destroy_node)
+    rig.wait_for_state(PlannerStatus.REACHED)
+
+
+def test_second_server_of_energies_holds_the_arm_until_it_is_gone(rig, nodes) -> None:
+    rig.start_moving()
+    intruder = nodes.run(lambda: rclpy.create_node("intruder", context=nodes.client.context))
+    # It says what the real one says, so that only its being there gives it away.
+    nodes.run(lambda: intruder.create_service(ScoreActions, "score_actions", rig._score))
+    rig.wait_for_state(PlannerStatus.HOLDING, "score_actions: expected one server, there are 2")
+    assert "/intruder" in rig.status.reason
+    nodes.run(intruder.destroy_node)
+    rig.wait_for_state(PlannerStatus.REACHED)
+
+
+def test_predictor_that_contradicts_itself_is_not_believed(rig) -> None:
+    rig.start_moving()
+    rig.contradicts = True
+    rig.wait_for_state(PlannerStatus.HOLDING, "does more than one predictor answer")
+    rig.contradicts = False
+    rig.wait_for_state(PlannerStatus.REACHED)
+
+
+def test_silent_predictor_holds_the_arm_until_it_gives_a_sign_of_life(rig, nodes) -> None:
+    rig.start_moving()
+    beats = nodes.publisher(Header, "heartbeat", heartbeat_qos())
+    beats.publish(Header(stamp=to_stamp(time.time_ns()), frame_id="/predictor"))
+    rig.wait_for_state(PlannerStatus.HOLDING, "predictor: no sign of life")
+    rig.wait_for(lambda: rig.rests, "rest")
+    beats.publish(Header(frame_id="/predictor"))  # it says that it ends
     rig.wait_for_state(PlannerStatus.REACHED)
 
 

@@ -2,6 +2,7 @@ import array
 import math
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,12 +10,17 @@ from diagnostic_msgs.msg import DiagnosticArray
 from jepa_ros.msg import Latent
 from jepa_ros.srv import PredictLatents, ScoreActions
 from lifecycle_msgs.srv import GetState
+from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from jepa_common.latent_messages import latent_to_message, message_to_latent
 from jepa_common.qos_profiles import latched_qos, latest_qos
 from jepa_common.stamps import to_nanoseconds, to_stamp
+from jepa_world_model import predictor_node
+from jepa_world_model.checkpoint import add_decoder, open_world_model
 from jepa_world_model.energy import latent_distance
+from jepa_world_model.picture_decoder import PictureDecoder, PictureDecoderConfig
+from jepa_world_model.picture_strip import jpeg, side_by_side
 from jepa_world_model.poses import integrate
 from jepa_world_model.predictor_node import PredictorNode
 from jepa_world_model.world_model import WorldModel
@@ -22,6 +28,11 @@ from jepa_world_model.world_model import WorldModel
 Code = ScoreActions.Response
 
 STATE = np.array([0.5, 0.0, 0.3, math.pi, 0.0, 0.0, 0.0])
+
+
+def decoded(data) -> np.ndarray:
+    """RGB pixels of a picture file."""
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
 
 
 class Bench:
@@ -81,6 +92,13 @@ class Bench:
     def predict(self, **fields):
         return self.nodes.call(PredictLatents, "predict_latents", self.request(PredictLatents, **fields))
 
+    def prepare(self):
+        """Frames at 9.75 s and 10 s, and a goal at 99 s."""
+        self.see(1, 9.75)
+        self.see(2, 10.0)
+        self.aim(3, 99.0)
+        return self
+
 
 @pytest.fixture
 def bench(nodes, tiny_model) -> Bench:
@@ -90,10 +108,24 @@ def bench(nodes, tiny_model) -> Bench:
 @pytest.fixture
 def ready(bench) -> Bench:
     """The predictor has seen frames at 9.75 s and 10 s, and a goal at 99 s."""
-    bench.see(1, 9.75)
-    bench.see(2, 10.0)
-    bench.aim(3, 99.0)
-    return bench
+    return bench.prepare()
+
+
+@pytest.fixture(scope="session")
+def drawing_model(tiny_model, tmp_path_factory):
+    """The same model with a picture decoder."""
+    torch.manual_seed(0)
+    decoder = PictureDecoder(PictureDecoderConfig(tiny_model.tokens, tiny_model.dim, 16, depth=1, heads=2, channels=4))
+    path = tmp_path_factory.mktemp("drawing") / tiny_model.path.name
+    card = add_decoder(open_world_model(tiny_model.path), path, decoder, {})
+    assert card.model_id == tiny_model.model_id
+    return replace(tiny_model, path=path)
+
+
+@pytest.fixture
+def drawing(nodes, drawing_model) -> Bench:
+    """A predictor that shows what it imagines."""
+    return Bench(nodes, drawing_model, imagined_rate=20.0).prepare()
 
 
 @pytest.mark.parametrize("stamps", [(10.0,), (9.75, 10.0)])
@@ -230,6 +262,72 @@ def test_an_inactive_predictor_says_so(ready):
     assert "predictor is inactive" in ready.score().error_msg
     ready.node.trigger_cleanup()
     assert "predictor is unconfigured" in ready.predict().error_msg
+
+
+def test_the_chosen_plan_is_shown_from_now_to_the_goal(drawing):
+    strips = drawing.nodes.collect(CompressedImage, "imagined/compressed", latest_qos())
+    drawing.nodes.wait_until(lambda: drawing.node.count_subscribers("imagined/compressed"), "the listener")
+    best = int(np.argmin(drawing.score(horizon=3).energies))
+    drawing.nodes.wait_until(lambda: strips, "a strip")
+    assert to_nanoseconds(strips[0].header.stamp) == 10 * 10**9 and strips[0].header.frame_id == "camera"
+    strip = decoded(strips[0].data)
+    assert strips[0].format == "jpeg" and strip.shape == (32, 5 * 32, 3)
+    model = WorldModel.load(drawing.tiny.path, parts=("predictor", "decoder"))
+    actions = np.asarray(drawing.request(horizon=3).actions, np.float32).reshape(5, 3, 7)[best : best + 1]
+    future = model.rollout(drawing.latent(2)[None], STATE[None], actions)[0]
+    expected = model.pictures(np.concatenate([drawing.latent(2)[None], future, drawing.latent(3)[None]]))
+    same = np.abs(strip.astype(int) - decoded(jpeg(side_by_side(expected)))).mean()
+    other = np.abs(strip.astype(int) - decoded(jpeg(side_by_side(expected[::-1])))).mean()
+    assert same < 1.0 < other
+
+
+def test_nothing_is_imagined_while_nobody_listens(drawing, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(predictor_node, "imagined_strip", lambda _, plan: drawn.append(plan))
+    for _ in range(3):
+        assert drawing.score().error_code == Code.OK
+        drawing.node._show.look(drawing.node._scorer)
+    assert drawn == []
+    assert drawing.node._scorer.chosen(math.inf) is not None
+
+
+def test_a_plan_is_shown_once_and_a_refined_one_only_when_it_has_settled(drawing):
+    scorer = drawing.node._scorer
+    drawing.score()
+    first = scorer.chosen(math.inf)
+    assert scorer.chosen(first.scored_at) is None  # a further request may refine it
+    scorer._scoring = True  # and one is in work
+    assert scorer.chosen(math.inf) is None
+    scorer._scoring = False
+    drawing.score(samples=4)
+    refined = scorer.chosen(math.inf)
+    assert refined is not first
+    drawing.see(4, 10.25)
+    drawing.score(stamps=(10.25,))
+    newest = scorer.chosen(math.inf)
+    assert newest.now.stamp == 10_250_000_000
+    assert scorer.chosen(newest.scored_at) is refined
+
+
+def test_strips_come_no_more_often_than_asked_for(nodes, drawing_model):
+    bench = Bench(nodes, drawing_model, imagined_rate=0.01).prepare()
+    strips = nodes.collect(CompressedImage, "imagined/compressed", latest_qos())
+    nodes.wait_until(lambda: bench.node.count_subscribers("imagined/compressed"), "the listener")
+    bench.score()
+    nodes.wait_until(lambda: strips, "the first strip")
+    bench.see(4, 10.25)
+    bench.score(stamps=(10.25,))
+    shown = bench.node._show._shown
+    assert bench.node._scorer.chosen(math.inf) is not shown
+    bench.node._show.look(bench.node._scorer)
+    assert bench.node._show._shown is shown and len(strips) == 1
+
+
+def test_without_a_decoder_or_a_rate_there_is_no_such_topic(nodes, bench, drawing_model):
+    assert bench.node._show is None
+    silent = nodes.make(PredictorNode, model=str(drawing_model.path), imagined_rate=0.0)
+    nodes.run(silent.start)
+    assert silent._show is None and silent.count_publishers("imagined/compressed") == 0
 
 
 def test_requests_at_the_same_time_are_all_answered(ready):

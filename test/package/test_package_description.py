@@ -1,9 +1,11 @@
 """The files that describe the package to colcon, pip and ROS agree with what is there."""
 
+import ast
 import configparser
 import importlib.util
 import re
 import xml.etree.ElementTree as ElementTree
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,25 @@ def test_every_interface_package_that_is_imported_is_declared(package):
         for match in re.findall(r"^\s*from (\w+_msgs|\w+_interfaces|rclpy)\b", path.read_text(), re.MULTILINE)
     }
     assert {name for name in imported if f">{name}<" not in declared} == set()
+
+
+def test_only_the_command_line_itself_is_loose_in_jepa_tools():
+    assert {path.name for path in (ROOT / "jepa_tools").glob("*.py")} == {"__init__.py", "__main__.py", "cli.py"}
+
+
+def test_launch_files_and_what_they_import_need_no_other_folder_of_jepa_tools():
+    files = [*(ROOT / "launch").glob("*.py"), *(ROOT / "jepa_tools" / "bring_up").glob("*.py")]
+    imported = {name for path in files for name in re.findall(r"\bjepa_tools\.(\w+)", path.read_text())}
+    assert imported == {"bring_up"}
+
+
+def test_pip_installs_what_python_packages_read_beside_their_code():
+    patterns = ast.literal_eval(re.search(r'package_data=\{"": (\[.*?\])\}', (ROOT / "setup.py").read_text()).group(1))
+    beside = [
+        path
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
+    assert beside
+    assert not [path.name for path in beside if not any(fnmatch(path.name, pattern) for pattern in patterns)]

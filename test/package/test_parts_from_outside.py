@@ -67,7 +67,7 @@ import tyro
 from jepa_common.parameters import declared_parameters
 from jepa_planner.planner_parameters import PlannerParameters
 from jepa_tools.bag_eval.config import PlanningConfig
-from jepa_tools.sim_eval import SimEvalConfig
+from jepa_tools.sim_eval.command import SimEvalConfig
 choices = {declared.name: declared.info.choices for declared in declared_parameters(PlannerParameters)}
 assert "compass" in choices["solver.name"], choices["solver.name"]
 assert "worst_token" in choices["solver.distance"], choices["solver.distance"]

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # Folders that are finished as a whole: bags and datasets.
 FOLDERS = {
-    "jepa_tools/bag_writer.py",
+    "jepa_tools/recording/bag_writer.py",
     "jepa_tools/conversion/dataset_to_bag.py",
     "jepa_world_model/data/lerobot/writer.py",
 }

@@ -1,0 +1,1 @@
+"""Starts the nodes of a deployment, as launch files or as processes: all that `launch/` imports."""

@@ -1,0 +1,1 @@
+"""Finds how the camera is turned, from small moves: `jepa calibrate`."""

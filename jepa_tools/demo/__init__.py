@@ -1,0 +1,1 @@
+"""The simulated arm goes to an image goal: `jepa demo`."""

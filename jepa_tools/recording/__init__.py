@@ -1,0 +1,1 @@
+"""Writes bags without rosbag2: `jepa record`."""

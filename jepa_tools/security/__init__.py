@@ -1,0 +1,1 @@
+"""Who may say what: `jepa security` writes it down for SROS2."""

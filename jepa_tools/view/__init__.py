@@ -1,0 +1,1 @@
+"""`jepa view`: what the robot sees, wants and imagines, in a browser."""
