@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs gzserver without a screen until standard input ends or gzserver does: serve.sh FOLDER PORT
 # FOLDER holds table.world and libjepa_gazebo.so; logs go there.
-set -u
 folder=$1
 . /usr/share/gazebo/setup.sh
+set -u # not before: what is sourced reads variables that are not set
 export GAZEBO_MASTER_URI=http://127.0.0.1:$2 GAZEBO_IP=127.0.0.1 GAZEBO_MODEL_DATABASE_URI=
 export GAZEBO_PLUGIN_PATH=$folder:${GAZEBO_PLUGIN_PATH:-} LIBGL_ALWAYS_SOFTWARE=1 LP_NUM_THREADS=1
 mkdir -p /tmp/.X11-unix
