@@ -191,3 +191,7 @@ def _table(
         raise ValueError(f"this table is for {len(lower)} joints, got {len(names)}: {tuple(names)}")
     rows = np.array([lower, upper, velocity, acceleration, jerk], dtype=np.float64)
     return JointLimits(tuple(names), rows[0], rows[1], rows[2], rows[3], rows[4], ramp)
+
+
+TABLES = {"fer": fer_limits, "fr3": fr3_limits}
+"""The published limits of the arms that are known, by `robot_type`."""

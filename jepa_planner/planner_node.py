@@ -43,11 +43,12 @@ from jepa_planner.goal_intake import GoalIntake
 from jepa_planner.goal_machine import GoalResult, State
 from jepa_planner.joint_history import JointHistory, JointStateRefusedError
 from jepa_planner.kinematics import Kinematics
+from jepa_planner.limits import TABLES
 from jepa_planner.moments import Moments
 from jepa_planner.mpc import Action, Mpc
 from jepa_planner.planner_markers import plan_markers
 from jepa_planner.planner_messages import arm_message, gripper_message
-from jepa_planner.planner_parameters import TABLES, PlannerParameters
+from jepa_planner.planner_parameters import PlannerParameters
 from jepa_planner.planner_services import PlannerServices, ServiceRefusedError
 from jepa_planner.robot_check import check_robot
 from jepa_planner.safety import ApprovedCommand

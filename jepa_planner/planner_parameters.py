@@ -19,10 +19,9 @@ from jepa_planner.gripper import GRIPPER_MODES, GripperConfig
 from jepa_planner.limits import (
     LONGEST_STEP,
     LONGEST_STEP_HOLDING,
+    TABLES,
     Envelope,
     JointLimits,
-    fer_limits,
-    fr3_limits,
 )
 from jepa_planner.mpc import MpcConfig
 from jepa_planner.safety import Box, SafetyConfig, boxes_from_numbers
@@ -34,10 +33,6 @@ _PANDA_JOINTS = tuple(f"panda_joint{index}" for index in range(1, 8))
 _PANDA_FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
 # m; no finger of a table-top arm's gripper slides further.
 _LONGEST_FINGER_TRAVEL = 0.2
-
-
-TABLES = {"fer": fer_limits, "fr3": fr3_limits}
-"""The published limits of the arms that are known, by `robot_type`."""
 
 
 @dataclass(frozen=True)

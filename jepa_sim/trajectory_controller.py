@@ -171,9 +171,9 @@ class TrajectoryController:
         return piece
 
     def _check_limits(self, piece: _Piece, first: float) -> None:
-        for time in piece.check_times(self._config.checks_per_segment):
-            if time >= first:
-                self._bounds.check(piece.sample(time), time, self._config.limit_tolerance)
+        times, positions, velocities = piece.samples(self._config.checks_per_segment)
+        counts = times >= first
+        self._bounds.check(times[counts], positions[counts], velocities[counts], self._config.limit_tolerance)
 
     def _check_jump(self, positions: Vector, time: float) -> None:
         before = self.sample(time).positions
@@ -245,12 +245,20 @@ class _Piece:
         positions, velocities, accelerations = _DERIVATIVES @ elapsed**_POWERS @ self._coefficients[index]
         return DesiredState(positions, velocities, accelerations)
 
-    def check_times(self, per_segment: int) -> Vector:
-        """Instants from the start on at which limits are to be checked, the knots among them."""
+    def samples(self, per_segment: int) -> tuple[Vector, Vector, Vector]:
+        """Times [T] from the start on, the knots among them, with positions and velocities [T, joints]."""
         shares = np.arange(per_segment) / per_segment
-        inside = self._times[:-1, None] + np.diff(self._times)[:, None] * shares
-        times = np.append(inside.ravel(), self.end)
-        return times[times >= self.start]
+        elapsed = np.diff(self._times)[:, None] * shares
+        powers = elapsed[..., None] ** _POWERS
+        inside = [np.einsum("ktp,qp,kqj->ktj", powers, matrix, self._coefficients) for matrix in _DERIVATIVES[:2]]
+        joints = self._rest.positions.size
+        times = np.append((self._times[:-1, None] + elapsed).ravel(), self.end)
+        positions, velocities = (
+            np.concatenate([values.reshape(-1, joints), last[None]])
+            for values, last in zip(inside, (self._rest.positions, self._rest.velocities), strict=True)
+        )
+        counts = times >= self.start
+        return times[counts], positions[counts], velocities[counts]
 
 
 _POWERS = np.arange(6)
@@ -303,21 +311,21 @@ class _Bounds:
         self.upper = np.array([limit.upper for limit in limits])
         self.velocity = np.array([limit.velocity for limit in limits])
 
-    def check(self, state: DesiredState, time: float, tolerance: float) -> None:
-        """Raises TrajectoryRefusedError when `state`, wanted at `time`, is outside."""
-        outside = np.maximum(self.lower - state.positions, state.positions - self.upper)
-        if outside.max() > self._SLACK:
-            joint = int(np.argmax(outside))
+    def check(self, times: Vector, positions: Vector, velocities: Vector, tolerance: float) -> None:
+        """Raises TrajectoryRefusedError when any of the states [T, joints], wanted at `times` [T], is outside."""
+        outside = np.maximum(self.lower - positions, positions - self.upper)
+        if outside.max(initial=0.0) > self._SLACK:
+            row, joint = np.unravel_index(int(np.argmax(outside)), outside.shape)
             raise TrajectoryRefusedError(
                 f"{self._names[joint]}: expected positions from {self.lower[joint]} to {self.upper[joint]}, got "
-                f"{state.positions[joint]:.4f} at {time:.3f} s"
+                f"{positions[row, joint]:.4f} at {times[row]:.3f} s"
             )
-        share = np.abs(state.velocities) / self.velocity
-        if share.max() > 1.0 + tolerance:
-            joint = int(np.argmax(share))
+        share = np.abs(velocities) / self.velocity
+        if share.max(initial=0.0) > 1.0 + tolerance:
+            row, joint = np.unravel_index(int(np.argmax(share)), share.shape)
             raise TrajectoryRefusedError(
                 f"{self._names[joint]}: expected velocities up to {self.velocity[joint]}, got "
-                f"{abs(state.velocities[joint]):.4f} at {time:.3f} s"
+                f"{abs(velocities[row, joint]):.4f} at {times[row]:.3f} s"
             )
 
 

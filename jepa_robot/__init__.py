@@ -1,0 +1,1 @@
+"""Real arms: a Franka through libfranka, without franka_ros2."""
