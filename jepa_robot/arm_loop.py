@@ -47,8 +47,9 @@ Vector = npt.NDArray[np.float64]
 
 RECONNECT_SECONDS = 1.0
 PRIORITY = 80
-# What the robot says that it was commanded differs by less from what it was commanded, rad.
-_SAME = 1e-9
+# What the robot says that it was commanded differs by less from what it was commanded, rad: of a motion that
+# accelerates libfranka makes a ten-millionth of a radian less.
+_SAME = 1e-6
 _REFUSED = (fci.CommandException, fci.InvalidOperationException)
 
 
@@ -206,7 +207,7 @@ class ArmLoop:
     def _resumed(self, state: fci.RobotState) -> Vector:
         """The command after some did not arrive: from where the robot got to meanwhile."""
         self._lost += 1
-        self._filter.continue_from(MotionState(np.array(state.q_d), np.array(state.dq_d), np.array(state.ddq_d)))
+        self._filter.continue_from(np.array(state.q_d), np.array(state.dq_d), np.array(state.ddq_d))
         return self._next(self._time)
 
     def _next(self, moment: float) -> Vector:

@@ -96,9 +96,13 @@ class CommandFilter:
         """Stands still at ``position`` [joints]."""
         self._state = MotionState.at_rest(position)
 
-    def continue_from(self, state: MotionState) -> None:
-        """Takes up ``state``: what the arm made of the motion while commands did not arrive."""
-        self._state = state
+    def continue_from(self, position: Vector, velocity: Vector, acceleration: Vector) -> None:
+        """Takes up what the arm made of the motion while commands did not arrive, each [joints].
+
+        The robot tells rates as differences to the command before, which are those of half a period ago; with them as
+        they are, the next command would halve the acceleration, which is a jolt.
+        """
+        self._state = MotionState(position, velocity + acceleration * PERIOD / 2, acceleration)
 
     def follow(self, wanted: MotionState) -> Vector:
         """One period on toward ``wanted``; returns the position to command [joints]."""

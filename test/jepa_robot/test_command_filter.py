@@ -118,7 +118,7 @@ def test_it_continues_without_a_jump_what_the_arm_made_up_for_lost_commands(loss
             time += PERIOD
             velocity = velocity + acceleration * PERIOD
             commands.append(commands[-1] + velocity * PERIOD)
-        filtered.continue_from(MotionState(commands[-1], velocity, acceleration))
+        filtered.continue_from(commands[-1], velocity, acceleration)
     commands += [filtered.follow(segment.sample(time + period * PERIOD)) for period in range(1, 400)]
     assert_inside(np.array(commands), "fr3")
 
