@@ -1,6 +1,7 @@
 # make          the environment in .venv/: Python packages, ROS 2, and this package's interfaces
 # make demo     the simulated arm goes to an image goal; the results are in out/demo/
 # make test     the tests
+# make franka-sim  a simulated control box of a Franka in .venv/franka-sim, for the tests of the franka node
 # make lint     style, types, and whether the generated documents are current
 # make format   mends style where it can be mended
 # make hooks    lints before every commit
@@ -20,7 +21,7 @@ SEED ?= 1
 TASK ?= reach
 TESTS ?= test
 UV_VERSION := >=0.9,<0.14
-PIP_FEATURES := control,sim,train
+PIP_FEATURES := control,franka,sim,train
 
 # A sourced distribution has its own rclpy, compiled for its own Python and numpy: build on top of it.
 ifeq ($(ROS_VERSION)$(if $(AMENT_PREFIX_PATH),-sourced),2-sourced)
@@ -42,6 +43,7 @@ BUILD := $(CURDIR)/.build/$(NAME)
 STAMPS := $(VENV)/.stamps
 UV := $(CURDIR)/.venv/bootstrap/bin/uv
 RUN := $(VENV)/bin/python
+FRANKA_SIM := $(CURDIR)/.venv/franka-sim
 
 INTERFACES := $(wildcard action/*.action msg/*.msg srv/*.srv)
 
@@ -57,7 +59,7 @@ else
   export AMENT_PREFIX_PATH := $(VENV)
 endif
 
-.PHONY: all demo test lint style types documents format hooks clean
+.PHONY: all demo test franka-sim lint style types documents format hooks clean
 all: $(STAMPS)/ready
 
 demo: all
@@ -65,6 +67,18 @@ demo: all
 
 test: all $(STAMPS)/test_interfaces
 	@$(RUN) -m pytest $(TESTS)
+
+# An environment of its own: it wants an older numpy and MuJoCo. Its model is ours, so that nothing is downloaded later.
+franka-sim: $(FRANKA_SIM)/arm.xml
+
+$(FRANKA_SIM)/packages: pyproject.toml | $(UV)
+	@echo "== franka-sim: a simulated control box into .venv/franka-sim"
+	@$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(FRANKA_SIM)
+	@$(UV) pip install --quiet --python $(FRANKA_SIM)/bin/python --group franka-sim
+	@touch $@
+
+$(FRANKA_SIM)/arm.xml: jepa_robot/franka_sim/make_model.py $(FRANKA_SIM)/packages $(STAMPS)/packages
+	@$(RUN) -m jepa_robot.franka_sim.make_model $@
 
 lint: style types documents
 

@@ -64,7 +64,7 @@ class ArmLoop:
         rows = zip(limits.lower, limits.upper, limits.velocity, limits.acceleration, limits.jerk, strict=True)
         self._controller = TrajectoryController(
             settings.joints,
-            [JointLimits(*map(float, row), effort=0.0) for row in rows],
+            [JointLimits(*map(float, (*row, 0.0))) for row in rows],
             TrajectoryControllerConfig(Replacement(settings.replacement)),
         )
         self._time = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 from jepa_robot.command_filter import Margins
 
@@ -48,7 +48,5 @@ class ArmSettings:
     def from_text(cls, text: str) -> ArmSettings:
         """What `to_text` made."""
         values: dict[str, Any] = json.loads(text)
-        values["margins"] = Margins(**values["margins"])
-        hints = get_type_hints(cls)
-        return cls(**{name: tuple(value) if hints[name] is not str and isinstance(value, list) else value
-                      for name, value in values.items()})  # fmt: skip
+        tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**values | tuples | {"margins": Margins(**values["margins"])})

@@ -35,7 +35,7 @@ def arm_model() -> str:
         joint = robot.joint(name)
         parent = _add_body(parent, assets, links[joint.child], f"link{index + 1}", _numbers(joint.xyz), joint)
         ends = _numbers((float(limits.lower[index]), float(limits.upper[index])))
-        element = ElementTree.Element("joint", name=f"joint{index + 1}", axis="0 0 1", range=ends, **_JOINT)
+        element = ElementTree.Element("joint", _JOINT | {"name": f"joint{index + 1}", "axis": "0 0 1", "range": ends})
         parent.insert(0, element)
     ElementTree.SubElement(parent, "body", name="link8", pos=_numbers(robot.joint("panda_joint8").xyz))
     ElementTree.indent(root)
