@@ -77,16 +77,15 @@ def test_a_jump_is_refused_and_a_step_in_velocity_is_smoothed(rig):
 
 def test_a_moving_arm_whose_commander_is_gone_is_stopped(make_rig):
     rig = make_rig(command_timeout=0.5)
-    rig.go(HOME)
-    target = HOME + np.array([0.6, 0, 0, 0, 0, 0, 0])
-    rig.send(rig.mirror(), target, seconds=4.0)
+    here = rig.commanded
+    way = np.array([0.6 if here[0] < 0 else -0.6, 0, 0, 0, 0, 0, 0])
+    rig.send(rig.mirror(), here + way, seconds=4.0)
     rig.wait(1.5)
     before = rig.commanded
     rig.wait(0.5)
     assert np.array_equal(rig.commanded, before), "at rest"
-    assert HOME[0] + 0.005 < before[0] < target[0] - 0.1, "on the way"
+    assert 0.002 < np.abs(before - here).max() < 0.5, "on the way"
     assert rig.count("reflexes") == 0, rig.values["last_reflex"]
-    rig.go(HOME)
 
 
 def test_stop_brings_the_arm_to_rest(rig):
