@@ -1,8 +1,6 @@
 """Settings from a YAML file, beside those of the command line, which come later and win.
 
-``--preset NAME`` is the file of that name in ``models/recipes``.
-
-A file has the names of the options, nested: ``loop: {steps: 4000}`` is ``--loop.steps 4000``. Types and names are
+The file has the names of the options, nested: ``loop: {steps: 4000}`` is ``--loop.steps 4000``. Types and names are
 checked where those of the command line are. The ``config.yaml`` that training leaves in a run's folder is such a file.
 """
 
@@ -14,10 +12,7 @@ from typing import Any
 
 import yaml
 
-from jepa_common.resources import find_resource
-
 CONFIG_OPTION = "--config-file"
-PRESET_OPTION = "--preset"
 
 
 class ConfigFileError(ValueError):
@@ -25,36 +20,25 @@ class ConfigFileError(ValueError):
 
 
 def with_config_file(arguments: Sequence[str]) -> list[str]:
-    """Arguments with ``--config-file FILE`` or ``--preset NAME``, or with ``=``, replaced by the file's settings.
+    """Arguments with ``--config-file FILE``, or with ``=``, replaced by the settings of the file, before the rest.
 
-    These come before the rest; of several files the later ones win.
+    Of several files the later ones win.
 
     Raises:
-        ConfigFileError: no file behind the option, no preset of that name, or a file that is not a YAML mapping.
+        ConfigFileError: no file behind the option, or one that is not a YAML mapping.
     """
     rest: list[str] = []
     files: list[Path] = []
     words = iter(arguments)
     for word in words:
         option, equals, name = word.partition("=")
-        option = option.replace("_", "-")  # the command line takes either for all options
-        if option not in (CONFIG_OPTION, PRESET_OPTION):
+        if option.replace("_", "-") != CONFIG_OPTION:  # the command line takes either for all options
             rest.append(word)
         elif name := (name if equals else next(words, "")):
-            files.append(preset_file(name) if option == PRESET_OPTION else Path(name))
+            files.append(Path(name))
         else:
-            raise ConfigFileError(f"{option}: expected a YAML file or a preset's name behind it")
+            raise ConfigFileError(f"{CONFIG_OPTION}: expected a YAML file behind it")
     return [*(word for file in files for word in _options(_read(file), "")), *rest]
-
-
-def preset_file(name: str) -> Path:
-    """The settings file of a preset; raises ConfigFileError for an unknown one, and lists those that there are."""
-    folder = find_resource("models", "recipes")
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise ConfigFileError(f"{PRESET_OPTION}: expected one of {known}, got {name!r}")
-    return path
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -9,9 +9,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-GripperMode = Literal["scheduled", "planned", "direct"]
-"""Who moves the gripper: the goals, each of which brings a command, or the planner, from pictures alone; "direct" sends
-the change of the closedness that a plan begins with, without a rule between, as the published planner does."""
+GripperMode = Literal["scheduled", "planned"]
+"""Who moves the gripper: the goals, each of which brings a command, or the planner, from pictures alone."""
 GRIPPER_MODES: tuple[GripperMode, ...] = get_args(GripperMode)
 
 OPEN, CLOSED = 0.0, 1.0
@@ -30,8 +29,7 @@ class GripperConfig:
     They then close or open whole. The defaults are for latents that tell the closedness to a few hundredths, as the
     shipped model's do; where they tell it with more noise, the mean over several plans helps.
 
-    mode: "planned", or "scheduled" for goals that bring commands along; one that brings none leaves the gripper. With
-        "direct" the gripper goes where the plan's first action says, which needs a search over the gripper.
+    mode: "planned", or "scheduled" for goals that bring commands along; one that brings none leaves the gripper.
     close_change, open_change: changes of the closedness, beyond which it closes or opens.
     least_gain: where the model cannot tell the change from the pictures and candidates are weighed by energy: share of
         it that a change has to save beside leaving the fingers as they are.

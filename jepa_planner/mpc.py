@@ -178,8 +178,6 @@ class Mpc(Generic[ObservationT, GoalT]):
         gripper, plan = self._gripper, None
         if not gripper.moves:
             plan = self._plan(bound, None if self._searches_gripper else 0.0, assessment.energy)
-            if self._config.gripper.mode == "direct":
-                return self._act(plan, state, _closedness_after(plan, state), assessment, progress)
             if not self._decides(plan, bound, assessment.gripper_change):
                 return self._act(plan, state, gripper.command, assessment, progress)
         gripper.rest()
@@ -313,12 +311,6 @@ class Mpc(Generic[ObservationT, GoalT]):
         carried_out = self._carry_out(plan, self._config.longest_step_at(closedness))
         values = with_gripper_change(carried_out[None], change)[0]
         return Action(values, closedness, progress, assessment.energy, assessment.surprise, plan.energy, plan)
-
-
-def _closedness_after(plan: Plan, state: Array) -> float | None:
-    """Where the plan's first action takes the gripper; None where it leaves it alone."""
-    change = float(plan.actions[0, GRIPPER])
-    return float(np.clip(state[GRIPPER] + change, 0.0, 1.0)) if change else None
 
 
 def _with_advance(progress: Progress, advanced: bool) -> Progress:

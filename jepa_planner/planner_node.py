@@ -55,9 +55,8 @@ from jepa_planner.robot_check import check_robot
 from jepa_planner.safety import ApprovedCommand
 from jepa_planner.service_cost import ServiceCostConfig, ServiceCosts
 from jepa_planner.solvers import Iteration, make_solver
-from jepa_planner.state_frame import FramedCosts, FramedMpc, StateFrame
 from jepa_planner.status_publisher import StatusPublisher
-from jepa_world_model.checkpoint_header import read_card
+from jepa_world_model.checkpoint_header import open_header
 
 TICK_SECONDS = 0.02
 WATCH_SECONDS = 0.2  # between two looks at who publishes
@@ -79,7 +78,6 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         """Declares the parameters and offers the action and the services, which answer in every state."""
         super().__init__("planner", PlannerParameters, **options)
         self._loop: ControlLoop | None = None
-        self._state_frame: StateFrame | None = None
         self._joints: JointHistory | None = None
         self._model = self._description = self._description_refused = ""
         # What could not be used of a joint state, and when, s: it tells about the fingers, or about velocities.
@@ -108,7 +106,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
                 "arm.finger_travel does not tell which end is open: give arm.finger_open and arm.finger_closed instead"
             )
         self._description_refused = ""
-        self._card = read_card(parameters.model).measured_by(parameters.solver.distance)
+        self._card = open_header(parameters.model).card.measured_by(parameters.solver.distance)
         self._model = self._card.model_id
         self._settings = parameters
         self._moments = Moments(self._ros_time, self._uses_sim_time)
@@ -149,12 +147,12 @@ class PlannerNode(ManagedNode[PlannerParameters]):
 
     def _check_work(self, parameters: PlannerParameters) -> None:
         """Raises ValueError for a search whose requests would take longer than is waited for, as measured until now."""
-        search, longest = parameters.solver.solver_config(self._card), parameters.solver.score_timeout
-        seconds = self._costs.rate.seconds(search.samples * search.horizon)
-        if seconds > longest:
+        solver = parameters.solver
+        seconds = self._costs.rate.seconds(solver.samples * solver.horizon)
+        if seconds > solver.score_timeout:
             raise ValueError(
-                f"solver: {search.samples} samples of {search.horizon} actions would take the predictor about "
-                f"{seconds:.1f} s at the rate measured until now; solver.score_timeout is {longest:g} s"
+                f"solver: {solver.samples} samples of {solver.horizon} actions would take the predictor about "
+                f"{seconds:.1f} s at the rate measured until now; solver.score_timeout is {solver.score_timeout:g} s"
             )
 
     def activate(self) -> None:
@@ -206,8 +204,6 @@ class PlannerNode(ManagedNode[PlannerParameters]):
     def _make_mpc(self, parameters: PlannerParameters) -> Mpc[LatentStamps, int]:
         solver = make_solver(parameters.solver.solver_config(self._card))
         config = replace(parameters.mpc_config(self._card), camera_rotation=self._camera.rotation)
-        if self._state_frame is not None:
-            return FramedMpc(self._state_frame, config, solver, self._keep_iteration)
         return Mpc(config, solver, self._keep_iteration)
 
     def _calibration_config(self) -> CalibrationConfig:
@@ -262,10 +258,6 @@ class PlannerNode(ManagedNode[PlannerParameters]):
             )
         if settings.robot_type != URDF_ONLY:
             check_robot(kinematics, published_limits(ROBOTS.load(settings.robot_type), arm.joints))
-        self._state_frame = None
-        if arm.state_link or arm.state_offset:
-            link = Kinematics.from_urdf(urdf, arm.base_link, arm.state_link or arm.tip_link, arm.joints)
-            self._state_frame = StateFrame.from_links(kinematics, link, arm.state_offset)
         limits = settings.limits.apply(kinematics.limits(), settings.robot_type)
         safety = settings.safety.config(arm)
         motion = ArmMotion(kinematics, limits, safety, settings.motion.config(arm))
@@ -315,8 +307,7 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         loop, started = self._loop, time.perf_counter()
         if loop is None:
             return
-        costs = self._costs if self._state_frame is None else FramedCosts(self._state_frame, self._costs)
-        action = loop.perform(job, costs)
+        action = loop.perform(job, self._costs)
         seconds = time.perf_counter() - started
         loop.conclude(job, action, self._now(), seconds)
         if isinstance(action, str):

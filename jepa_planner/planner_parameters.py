@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -26,12 +26,10 @@ from jepa_planner.limits import (
 )
 from jepa_planner.mpc import MpcConfig
 from jepa_planner.safety import Box, SafetyConfig, boxes_from_numbers
-from jepa_planner.solvers import PRESETS, SOLVER_NAMES, PlannerPreset, SolverConfig
-from jepa_planner.solvers.factory import StepClip
-from jepa_world_model.model_card import AnyDistance, ModelCard, SolverPreset
+from jepa_planner.solvers import SOLVER_NAMES, SolverConfig
+from jepa_world_model.model_card import AnyDistance, ModelCard
 
 _NEXT_GOAL = "; a change counts from the next goal on"
-_OF_PRESET = "the preset's" + _NEXT_GOAL
 # m; no finger of a table-top arm's gripper slides further.
 _LONGEST_FINGER_TRAVEL = 0.2
 
@@ -41,11 +39,7 @@ class ArmParameters:
     """Which chain of the robot description is driven."""
 
     base_link: str = parameter(FER.base_link, "Link in whose frame states, actions and the workspace are")
-    tip_link: str = parameter(FER.tip_link, "Link that is moved and whose pose is the state: between the fingertips")
-    state_link: str = parameter("", "Link whose pose is the model's state, such as the flange; empty: tip_link")
-    state_offset: tuple[float, ...] = parameter(
-        (), "From that link to where the state is: x y z, m, roll pitch yaw, rad; empty: at the link"
-    )
+    tip_link: str = parameter(FER.tip_link, "Link whose pose is the state: between the fingertips")
     joints: tuple[str, ...] = parameter(FER.joints, "Arm joints in order, as in the URDF and joint_states")
     finger_joints: tuple[str, ...] = parameter(FER.hand.joints, "Finger joints; empty: no gripper")
     finger_open: float = parameter(
@@ -208,90 +202,39 @@ class SafetyParameters:
 
 @dataclass(frozen=True)
 class SolverParameters:
-    """How plans are searched for: by a preset, and by what is set beside it."""
+    """How plans are searched for."""
 
-    preset: str = parameter(
-        "",
-        "Settings of the search: table, or the published planner's of paper or code; empty: the model card's; what is "
-        "set beside it counts" + _NEXT_GOAL,
-        choices=("", *get_args(SolverPreset)),
-        live=True,
-    )
     name: str = parameter(
         "cem",
         "Search" + _NEXT_GOAL + " (the gradient solvers need the model in their own process: jepa sim-eval)",
         choices=tuple(name for name in SOLVER_NAMES if "gradient" not in name),
         live=True,
     )
-    samples: int = parameter(0, "Candidates per iteration; 0: " + _OF_PRESET, minimum=0, maximum=8192, live=True)
-    iterations: int = parameter(0, "Iterations per plan; 0: " + _OF_PRESET, minimum=0, maximum=100, live=True)
-    horizon: int = parameter(0, "Actions per candidate; 0: " + _OF_PRESET, minimum=0, maximum=16, live=True)
-    elites: int = parameter(
-        0, "Candidates that the next iteration is made of; 0: " + _OF_PRESET, minimum=0, maximum=8192, live=True
-    )
-    momentum_mean: float = parameter(
-        -1.0, "Share of the old mean that is kept; -1: " + _OF_PRESET, minimum=-1.0, maximum=0.99, live=True
-    )
-    momentum_std: float = parameter(
-        -1.0, "Share of the old spread that is kept; -1: " + _OF_PRESET, minimum=-1.0, maximum=0.99, live=True
-    )
-    momentum_mean_gripper: float = parameter(
-        -1.0, "Share of the gripper's old mean that is kept; -1: " + _OF_PRESET, minimum=-1.0, maximum=0.99, live=True
-    )
-    momentum_std_gripper: float = parameter(
-        -1.0, "Share of the gripper's old spread that is kept; -1: " + _OF_PRESET, minimum=-1.0, maximum=0.99, live=True
-    )
-    spread: str = parameter(
-        "", "Spread of the elites: over their number (population), or their number less one (sample), as published; "
-        "empty: " + _OF_PRESET, choices=("", "population", "sample"), live=True,
-    )  # fmt: skip
-    candidates: str = parameter(
-        "", "guided: one candidate is the mean, some try whole grips; drawn: all at random, as published; empty: "
-        + _OF_PRESET, choices=("", "guided", "drawn"), live=True,
-    )  # fmt: skip
-    start: str = parameter(
-        "", "Where a plan begins: at the last one, or at rest, as published; empty: " + _OF_PRESET,
-        choices=("", "last_plan", "rest"), live=True,
-    )  # fmt: skip
+    samples: int = parameter(64, "Candidates per iteration" + _NEXT_GOAL, minimum=2, maximum=8192, live=True)
+    iterations: int = parameter(3, "Iterations per plan" + _NEXT_GOAL, minimum=1, maximum=100, live=True)
+    horizon: int = parameter(1, "Actions per candidate" + _NEXT_GOAL, minimum=1, maximum=16, live=True)
+    elites: int = parameter(8, "Candidates that the next iteration is made of", minimum=1, maximum=8192, live=True)
+    momentum_mean: float = parameter(0.0, "Share of the old mean that is kept", minimum=0.0, maximum=0.99, live=True)
+    momentum_std: float = parameter(0.0, "Share of the old spread that is kept", minimum=0.0, maximum=0.99, live=True)
     minimum_std: float = parameter(0.0, "Least spread, as a share of the first", minimum=0.0, maximum=0.99, live=True)
     temperature: float = parameter(0.3, "MPPI: temperature in spreads of energy", minimum=0.001, live=True)
     noise_exponent: float = parameter(2.0, "iCEM: colour of the noise over time", minimum=0.0, maximum=5.0, live=True)
     kept_fraction: float = parameter(0.3, "iCEM: share of elites that is kept", minimum=0.0, maximum=1.0, live=True)
     max_step: float = parameter(
-        0.0, "Longest translation to consider, m; 0: the preset's, which may be the model card's" + _NEXT_GOAL,
-        minimum=0.0, maximum=0.5, live=True,
-    )  # fmt: skip
-    step_clip: str = parameter(
-        "", "What max_step limits: the length (ball), or each axis (axes), as published; empty: " + _OF_PRESET,
-        choices=("", *get_args(StepClip)), live=True,
-    )  # fmt: skip
+        0.0, "Longest translation to consider, m; 0: the model card's" + _NEXT_GOAL, minimum=0.0, maximum=0.5, live=True
+    )
     max_rotation: float = parameter(0.0, "Largest rotation per axis, rad; 0: hold", minimum=0.0, maximum=1.0, live=True)
     max_yaw: float = parameter(
         0.0, "Largest turn about the vertical, rad, where that is more than max_rotation", minimum=0.0, maximum=1.0,
         live=True,
     )  # fmt: skip
     max_gripper: float = parameter(
-        -1.0,
-        "Largest change of closedness in candidates; 0: plans are made with the fingers as they are; -1: " + _OF_PRESET,
-        minimum=-1.0,
+        0.0,
+        "Largest change of closedness in candidates; 0: plans are made with the fingers as they are" + _NEXT_GOAL,
+        minimum=0.0,
         maximum=1.0,
         live=True,
     )
-    gripper_std: float = parameter(
-        0.0, "First spread of the closedness; 0: the preset's, which may be max_gripper" + _NEXT_GOAL,
-        minimum=0.0, maximum=10.0, live=True,
-    )  # fmt: skip
-    gripper_dead_zone: float = parameter(
-        -1.0,
-        "Planned changes of closedness below this become 0; -1: " + _OF_PRESET,
-        minimum=-1.0,
-        maximum=1.0,
-        live=True,
-    )
-    close_gripper: int = parameter(
-        -1, "Step of the horizon from which on candidates close the gripper whole; -1: none" + _NEXT_GOAL,
-        minimum=-1, maximum=15, live=True,
-    )  # fmt: skip
     seed: int = parameter(0, "Seed of the search", minimum=0)
     distance: str = parameter(
         "", "How energies compare latents; empty: the card's",
@@ -299,53 +242,29 @@ class SolverParameters:
     )  # fmt: skip
     sum_over_horizon: bool = parameter(False, "Sum energies over the horizon instead of taking the last step's")
     effort_weight: float = parameter(0.0, "Energy per squared action at its bounds", minimum=0.0, live=True)
-    plan_seconds: float = parameter(
-        -1.0, "Time for one plan, s; 0: as long as it takes; -1: " + _OF_PRESET, minimum=-1.0, live=True
-    )
+    plan_seconds: float = parameter(0.18, "Time for one plan, s; 0: as long as it takes", minimum=0.0, live=True)
     score_timeout: float = parameter(2.0, "Longest wait for the predictor, s", minimum=0.05, maximum=120.0)
-
-    def preset_for(self, card: ModelCard) -> PlannerPreset:
-        """The preset that these parameters change: the named one, or the card's."""
-        return PRESETS[self.preset or card.solver_preset]  # type: ignore[index] # among the choices
 
     def solver_config(self, card: ModelCard) -> SolverConfig:
         """The library's configuration of the search."""
-        preset = self.preset_for(card).solver
-        samples = self.samples or preset.samples
-        return replace(
-            preset,
+        return SolverConfig(
             solver=self.name,
-            samples=samples,
-            iterations=self.iterations or preset.iterations,
-            horizon=self.horizon or preset.horizon,
-            elites=min(self.elites or preset.elites, samples),
-            **self._momenta(),
+            samples=self.samples,
+            iterations=self.iterations,
+            horizon=self.horizon,
+            elites=min(self.elites, self.samples),
+            momentum_mean=self.momentum_mean,
+            momentum_std=self.momentum_std,
             minimum_std=self.minimum_std,
-            sample_std=self.spread == "sample" if self.spread else preset.sample_std,
-            guided=self.candidates == "guided" if self.candidates else preset.guided,
             temperature=self.temperature,
             noise_exponent=self.noise_exponent,
             kept_fraction=self.kept_fraction,
-            max_step=self.max_step or preset.max_step or card.max_step_m,
-            step_clip=self.step_clip or preset.step_clip,  # type: ignore[arg-type] # among the choices
+            max_step=self.max_step or card.max_step_m,
             max_rotation=self.max_rotation,
             max_yaw=self.max_yaw,
-            max_gripper=_given(self.max_gripper, preset.max_gripper),
-            gripper_std=self.gripper_std or preset.gripper_std,
-            gripper_dead_zone=_given(self.gripper_dead_zone, preset.gripper_dead_zone),
-            close_gripper=None if self.close_gripper < 0 else self.close_gripper,
+            max_gripper=self.max_gripper,
             seed=self.seed,
         )
-
-    def _momenta(self) -> dict[str, Any]:
-        """The momenta that were set."""
-        names = ("momentum_mean", "momentum_std", "momentum_mean_gripper", "momentum_std_gripper")
-        return {name: getattr(self, name) for name in names if getattr(self, name) >= 0}
-
-
-def _given(value: float, of_preset: float) -> float:
-    """A parameter's value, or, where it is negative, the preset's."""
-    return of_preset if value < 0 else value
 
 
 @dataclass(frozen=True)
@@ -526,15 +445,11 @@ class PlannerParameters:
 
     def mpc_config(self, card: ModelCard) -> MpcConfig:
         """How one action is planned with the model of ``card``."""
-        preset, gripper = self.solver.preset_for(card), self.grasp.config()
-        if preset.direct_gripper and gripper.mode == "scheduled":
-            gripper = replace(gripper, mode="direct")
         return MpcConfig(
-            plan_seconds=_given(self.solver.plan_seconds, preset.plan_seconds),
-            warm_start=self.solver.start == "last_plan" if self.solver.start else preset.warm_start,
+            plan_seconds=self.solver.plan_seconds,
             effort_weight=self.solver.effort_weight,
             energy_per_meter=card.energy_per_meter or 0.0,
             longest_step=self.safety.max_step,
             longest_step_holding=self.motion.max_step_holding,
-            gripper=gripper,
+            gripper=self.grasp.config(),
         )

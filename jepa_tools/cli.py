@@ -119,15 +119,14 @@ def _call(command: Command, arguments: list[str]) -> int:
     with ending_at_once_when_interrupted(f"jepa {command.name}"):
         import tyro
 
-        from jepa_common.config_file import CONFIG_OPTION, PRESET_OPTION, with_config_file
+        from jepa_common.config_file import CONFIG_OPTION, with_config_file
 
         function = command.load()
         configuration = tyro.cli(
             configuration_type(function),
             args=with_config_file(arguments),
             prog=f"jepa {command.name}",
-            description=f"{command.summary}. {CONFIG_OPTION} FILE takes options from a YAML file, "
-            f"{PRESET_OPTION} NAME from one in models/recipes.",
+            description=f"{command.summary}. {CONFIG_OPTION} FILE takes options from a YAML file.",
         )
     result = function(configuration)
     if isinstance(result, int):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from jepa_world_model.layers import (
     NORM_EPS,
@@ -86,8 +85,6 @@ class ActionConditionedPredictor(nn.Module):
     def __init__(self, config: ActionPredictorConfig) -> None:
         super().__init__()
         self.config = config
-        self.recompute_blocks = False
-        """Whether training keeps only what enters each block, and computes the rest again (gradient checkpointing)."""
         shape = config.block_shape
         self.predictor_embed = nn.Linear(config.embed_dim, shape.dim)
         self.action_encoder = nn.Linear(config.action_dim, shape.dim)
@@ -156,15 +153,8 @@ class ActionConditionedPredictor(nn.Module):
     ) -> Tensor:
         x = self.embed_step(frames, actions, states).flatten(1, 2)
         for block in self.predictor_blocks:
-            x = self._run_block(block, x, rotary, mask)
+            x = block(x, rotary, mask)
         return x
-
-    def _run_block(self, block: nn.Module, x: Tensor, *others: Any) -> Tensor:
-        if self.recompute_blocks and torch.is_grad_enabled():
-            recomputed: Tensor = checkpoint(block, x, *others, use_reentrant=False)
-            return recomputed
-        result: Tensor = block(x, *others)
-        return result
 
     def _run_modulated(
         self, frames: Tensor, actions: Tensor, states: Tensor, rotary: RotaryTable, mask: Tensor | None
@@ -172,7 +162,7 @@ class ActionConditionedPredictor(nn.Module):
         x = self.predictor_embed(frames).flatten(1, 2)
         condition = self.condition(actions, states)
         for block in self.predictor_blocks:
-            x = self._run_block(block, x, rotary, mask, condition)
+            x = block(x, rotary, mask, condition)
         return x
 
     def _check(self, latents: Tensor, actions: Tensor, states: Tensor) -> int:

@@ -1,7 +1,6 @@
 """World models on disk: one safetensors file with configuration, card and provenance as JSON in its header.
 
-Tensors are named ``encoder.*``, ``predictor.*`` and, from pretraining, ``masked_predictor.*`` (each may be absent), and
-``latent_mean`` and ``latent_std``
+Tensors are named ``encoder.*`` and ``predictor.*`` (either may be absent), and ``latent_mean`` and ``latent_std``
 ``[tokens, dim]`` where latents are standardised. An ``index.json`` beside the files holds their SHA-256.
 
 A picture decoder (``decoder.*``) may stand at the end of a file. It shows latents to people and takes no part in
@@ -24,16 +23,8 @@ from torch import Tensor, nn
 from jepa_common.whole_files import write_whole
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint_errors import CheckpointError
-from jepa_world_model.checkpoint_header import (
-    DECODER_PREFIX,
-    FORMAT,
-    VERSION_DIGITS,
-    CheckpointHeader,
-    from_values,
-    open_header,
-)
+from jepa_world_model.checkpoint_header import DECODER_PREFIX, FORMAT, VERSION_DIGITS, from_values, open_header
 from jepa_world_model.encoders import Encoder, EncoderDescription, encoder_kind
-from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.picture_decoder import PictureDecoder, PictureDecoderConfig
 from jepa_world_model.safetensors_file import TensorSlot, stored_slots, write_tensors
@@ -49,7 +40,6 @@ DECODER = DECODER_PREFIX.removesuffix(".")
 _STATISTICS = ("latent_mean", "latent_std")
 _METRIC = "energy_metric"
 
-Config = TypeVar("Config", ActionPredictorConfig, MaskedPredictorConfig, PictureDecoderConfig)
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -70,7 +60,6 @@ class WorldModelFile:
     encoder_config: EncoderDescription | None
     predictor_config: ActionPredictorConfig | None
     provenance: dict[str, Any]
-    masked_predictor_config: MaskedPredictorConfig | None = None
     decoder_config: PictureDecoderConfig | None = None
     decoder_provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -120,7 +109,6 @@ def write_world_model(
     predictor_config: ActionPredictorConfig | None,
     card: ModelCard,
     provenance: Mapping[str, Any],
-    masked_predictor_config: MaskedPredictorConfig | None = None,
 ) -> ModelCard:
     """:func:`save_world_model` for tensors that are produced one after another."""
     if encoder_config is None and predictor_config is None:
@@ -130,7 +118,6 @@ def write_world_model(
         "card": json.dumps(asdict(replace(card, version=""))),
         "encoder": json.dumps(encoder_config and _encoder_values(encoder_config)),
         "predictor": json.dumps(predictor_config and asdict(predictor_config)),
-        "masked_predictor": json.dumps(masked_predictor_config and asdict(masked_predictor_config)),
         "provenance": json.dumps(dict(provenance), default=str),
     }
     return _write(Path(path), slots, header, card)
@@ -231,21 +218,16 @@ def open_world_model(path_or_name: str | Path) -> WorldModelFile:
         CheckpointError: not found, truncated, not ours, or changed since it was written.
     """
     header = open_header(path_or_name)
+    predictor, decoder = (json.loads(header.texts.get(part, "null")) for part in ("predictor", DECODER))
     return WorldModelFile(
         header.path,
         header.card,
         _encoder_description(header.texts["encoder"], header.path),
-        _configuration(ActionPredictorConfig, header, "predictor"),
+        None if predictor is None else from_values(ActionPredictorConfig, predictor, header.path),
         json.loads(header.texts["provenance"]),
-        _configuration(MaskedPredictorConfig, header, "masked_predictor"),
-        _configuration(PictureDecoderConfig, header, DECODER),
+        None if decoder is None else from_values(PictureDecoderConfig, decoder, header.path),
         json.loads(header.texts.get("decoder_provenance", "{}")),
     )
-
-
-def _configuration(kind: type[Config], header: CheckpointHeader, part: str) -> Config | None:
-    values = json.loads(header.texts.get(part, "null"))
-    return None if values is None else from_values(kind, values, header.path)
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -291,15 +273,6 @@ def load_predictor_of(
     with torch.device("meta"):
         predictor = ActionConditionedPredictor(file.predictor_config)
     return _filled(predictor, file, "predictor", device, dtype)
-
-
-def load_masked_predictor_of(file: WorldModelFile, device: torch.device, dtype: torch.dtype) -> MaskedPredictor | None:
-    """The masked predictor of an opened checkpoint, frozen; None when it holds none."""
-    if file.masked_predictor_config is None:
-        return None
-    with torch.device("meta"):
-        predictor = MaskedPredictor(file.masked_predictor_config)
-    return _filled(predictor, file, "masked_predictor", device, dtype)
 
 
 def load_decoder_of(file: WorldModelFile, device: torch.device) -> PictureDecoder | None:

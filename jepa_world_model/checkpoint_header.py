@@ -29,8 +29,8 @@ class CheckpointHeader:
     Attributes:
         path: of the file.
         card: the model's, with its version.
-        texts: JSON by part: "encoder", "predictor", "masked_predictor" and "provenance"; with a picture decoder also
-            "decoder" and "decoder_provenance".
+        texts: JSON by part: "encoder", "predictor" and "provenance"; with a picture decoder also "decoder" and
+            "decoder_provenance".
     """
 
     path: Path
@@ -56,43 +56,6 @@ def open_header(path_or_name: str | Path) -> CheckpointHeader:
     if values is None:
         raise CheckpointError(f"{path} has no model card; write it again with this version of the package")
     return CheckpointHeader(path, replace(from_values(ModelCard, values, path), version=version), header)
-
-
-def read_header(path_or_name: str | Path) -> CheckpointHeader:
-    """The header of a checkpoint of this package, by path or name, or the card of a released file, which needs torch.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, changed or of another kind.
-    """
-    path = Path(path_or_name)
-    if not is_official(path):
-        return open_header(path_or_name)
-    from jepa_world_model.official_checkpoints import open_official
-
-    official = open_official(path)
-    return CheckpointHeader(path, official.card(path.stem, official.version()), {})
-
-
-def read_card(path_or_name: str | Path) -> ModelCard:
-    """The card in :func:`read_header`."""
-    return read_header(path_or_name).card
-
-
-def is_official(path: Path) -> bool:
-    """Whether a path is to be read as a released file: a folder, a ``.pt``, or a safetensors file without our header.
-
-    Raises:
-        CheckpointError: a safetensors file that cannot be read.
-    """
-    if path.is_dir() or path.suffix in (".pt", ".pth"):
-        return True
-    return path.suffix == ".safetensors" and path.is_file() and "format" not in _own_metadata(path)
-
-
-def _own_metadata(path: Path) -> dict[str, str]:
-    metadata = read_metadata(path)
-    # Hugging Face writes {"format": "pt"}.
-    return {} if metadata.get("format") == "pt" else metadata
 
 
 def checkpoint_folders() -> list[Path]:

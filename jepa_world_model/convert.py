@@ -19,10 +19,13 @@ from jepa_world_model.model_card import ModelCard
 from jepa_world_model.official_checkpoints import (
     NetworkShapes,
     OfficialCheckpoint,
+    check_keys,
+    official_version,
     open_official,
-    source_digest,
 )
 from jepa_world_model.safetensors_file import TensorSlot
+
+_PREFIXES = {"encoder": "encoder.", "action_predictor": "predictor."}
 
 
 @dataclass(frozen=True)
@@ -80,20 +83,18 @@ def convert(config: ConvertConfig) -> ConvertReport:
     checkpoint = open_official(config.source, config.model, shapes)
     slots = _converted_slots(checkpoint, config)
     left_out = checkpoint.weights.left_out
-    if "masked_predictor" in checkpoint.weights.parts and checkpoint.shapes.masked_predictor is None:
+    if "masked_predictor" in checkpoint.weights.parts:
         left_out += ("masked_predictor",)
     provenance = {
         "source": config.source.name,
-        "source_sha256_12": source_digest(config.source),
+        "source_sha256_12": official_version(config.source),
         "left_out": left_out,
         "dtype": config.dtype,
     }
     # A predictor that the shapes promise and the file lacks is left out of the target.
-    held, found = checkpoint.shapes, checkpoint.weights.parts
-    predictor = held.action_predictor if "action_predictor" in found else None
-    masked = held.masked_predictor if "masked_predictor" in found else None
+    predictor = checkpoint.shapes.action_predictor if "action_predictor" in checkpoint.weights.parts else None
     card = checkpoint.card(config.target.stem)
-    card = write_world_model(config.target, slots, held.encoder, predictor, card, provenance, masked)
+    card = write_world_model(config.target, slots, checkpoint.shapes.encoder, predictor, card, provenance)
     return ConvertReport(card, len(slots), left_out)
 
 
@@ -112,7 +113,16 @@ def _convert_encoder(source: EncoderSource, config: ConvertConfig) -> ConvertRep
 
 
 def _converted_slots(checkpoint: OfficialCheckpoint, config: ConvertConfig) -> dict[str, TensorSlot]:
-    chosen = checkpoint.slots()
+    chosen: dict[str, TensorSlot] = {}
+    for part, prefix in _PREFIXES.items():
+        slots, module = checkpoint.weights.parts.get(part), checkpoint.shapes.network(part)
+        if slots is None:
+            continue
+        if module is None:
+            raise CheckpointError(f"{config.source} holds an {part} and --config gives no shape for it")
+        check_keys(module, slots, f"{part} of {config.source}")
+        # In the module's order, so that the same weights make the same file whatever layout they came in.
+        chosen |= {f"{prefix}{name}": slots[name] for name in module.state_dict()}
     progress = tqdm(total=len(chosen), desc=f"convert to {config.target.name}", unit="tensor", mininterval=1.0)
     return {name: _checked(name, slot, config, progress) for name, slot in chosen.items()}
 

@@ -7,20 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from jepa_common.registry import Registry
-from jepa_world_model.preprocess import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    SQUEEZED_ASPECT,
-    Interpolation,
-    Preprocess,
-    Resize,
-)
+from jepa_world_model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SolverPreset = Literal["table", "vjepa2_ac_paper", "vjepa2_ac_wrapper"]
-"""How plans are searched for; see :mod:`jepa_planner.solvers.presets`."""
 
 METRIC_DISTANCES = ("metric", "metric_gripper", "scene")
 """Those that take the checkpoint's linear map; their unit is about a metre."""
@@ -57,7 +47,6 @@ class ModelCard:
         image_size: side of the square that the encoder sees, pixels.
         short_side: frames are scaled so that their short side has this many pixels before the centre crop; None is
             ``image_size``.
-        resize, interpolation, aspect: how frames become squares; see :class:`~jepa_world_model.preprocess.Preprocess`.
         mean, std: by which the encoder's input is normalised, per channel of 0 to 1.
         tokens, dim: shape of one frame's latent.
         state_dim, action_dim: sizes of a proprioceptive state and of an action.
@@ -73,16 +62,12 @@ class ModelCard:
             the closedness.
         planned_gripper_weight_m: the same in "metric_gripper", where it stands out from what the pose is uncertain by.
         surprise_energy: prediction error above which what came is called unexpected; None when not measured.
-        solver_preset: how plans are searched for with this model, unless a planner is told otherwise.
     """
 
     name: str
     version: str = ""
     image_size: int = 256
     short_side: int | None = None
-    resize: Resize = "crop"
-    interpolation: Interpolation = "area"
-    aspect: tuple[float, float] = SQUEEZED_ASPECT
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     tokens: int = 256
@@ -100,7 +85,6 @@ class ModelCard:
     gripper_weight_m: float = 0.01
     planned_gripper_weight_m: float = 0.1
     surprise_energy: float | None = None
-    solver_preset: SolverPreset = "table"
 
     @property
     def model_id(self) -> str:
@@ -134,12 +118,4 @@ class ModelCard:
     @property
     def preprocess(self) -> Preprocess:
         """How camera frames become the encoder's input."""
-        return Preprocess(
-            self.image_size,
-            self.short_side,
-            resize=self.resize,
-            interpolation=self.interpolation,
-            aspect=self.aspect,
-            mean=self.mean,
-            std=self.std,
-        )
+        return Preprocess(self.image_size, self.short_side, mean=self.mean, std=self.std)

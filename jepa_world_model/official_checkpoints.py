@@ -13,15 +13,8 @@ import torch
 from torch import nn
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
-from jepa_world_model.checkpoint import (
-    load_encoder_of,
-    load_masked_predictor_of,
-    load_predictor_of,
-    load_weights,
-    open_world_model,
-)
+from jepa_world_model.checkpoint import load_encoder_of, load_predictor_of, load_weights, open_world_model
 from jepa_world_model.checkpoint_errors import CheckpointError
-from jepa_world_model.checkpoint_header import is_official
 from jepa_world_model.encoders import Encoder, EncoderKind, EncoderSource
 from jepa_world_model.hugging_face import read_hugging_face_config
 from jepa_world_model.hugging_face_files import safetensors_files
@@ -29,14 +22,12 @@ from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorCo
 from jepa_world_model.model_card import ModelCard
 from jepa_world_model.official_files import OfficialWeights, read_official
 from jepa_world_model.registry import OFFICIAL_MODELS, OfficialModel, official_model
-from jepa_world_model.safetensors_file import TensorSlot, raw_bytes
+from jepa_world_model.safetensors_header import read_metadata
 from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
 
 Config = TypeVar("Config", EncoderConfig, ActionPredictorConfig, MaskedPredictorConfig)
 Network = VisionTransformer | ActionConditionedPredictor | MaskedPredictor
 
-STORED_PREFIXES = {"encoder": "encoder.", "action_predictor": "predictor.", "masked_predictor": "masked_predictor."}
-"""Before the names of each network's tensors in a checkpoint of this package, in the order in which they lie there."""
 _CPU = torch.device("cpu")
 _CHUNK = 1 << 22
 
@@ -131,47 +122,18 @@ class OfficialCheckpoint:
         load_weights(module, {name: slot.read().to(device, dtype) for name, slot in slots.items()}, source)
         return module.eval().requires_grad_(False)
 
-    def slots(self) -> dict[str, TensorSlot]:
-        """All tensors as a checkpoint of this package names and orders them, whatever layout they came in.
-
-        Raises:
-            CheckpointError: tensors that do not fit the shapes, or a network without a shape.
-        """
-        chosen: dict[str, TensorSlot] = {}
-        for part, prefix in STORED_PREFIXES.items():
-            stored, module = self.weights.parts.get(part), self.shapes.network(part)
-            # Planning needs no masked predictor, so that its shape may be left unsaid.
-            if stored is None or (module is None and part == "masked_predictor"):
-                continue
-            if module is None:
-                raise CheckpointError(f"{self.weights.source} holds a network {part} and no shape is given for it")
-            check_keys(module, stored, f"{part} of {self.weights.source}")
-            chosen |= {f"{prefix}{name}": stored[name] for name in module.state_dict()}
-        return chosen
-
-    def version(self) -> str:
-        """Short SHA-256 of the weights, 12 hex digits, as that of the checkpoint that `jepa convert` would write."""
-        digest = hashlib.sha256()
-        for slot in self.slots().values():
-            digest.update(raw_bytes(slot.read()))
-        return digest.hexdigest()[:12]
-
     def card(self, name: str, version: str = "") -> ModelCard:
         """The card of this model: the settings of the published evaluation and planning."""
         encoder = self.shapes.encoder
-        plans = self.shapes.action_predictor is not None
-        # 2-AC was trained on frames squeezed to squares; the others are evaluated on crops of slightly larger ones.
-        short_side = None if plans else int(256 / 224 * encoder.image_size)
+        # 2-AC was trained on whole frames, the others on crops of slightly larger ones.
+        short_side = None if self.shapes.action_predictor else int(256 / 224 * encoder.image_size)
         return ModelCard(
             name=name,
             version=version,
             image_size=encoder.image_size,
             short_side=short_side,
-            resize="squeeze" if plans else "crop",
-            interpolation="bilinear",
             tokens=encoder.tokens_per_frame,
             dim=encoder.embed_dim,
-            solver_preset="vjepa2_ac_paper" if plans else "table",
         )
 
 
@@ -238,18 +200,24 @@ def load_predictor(
     return predictor
 
 
-def load_masked_predictor(path: Path) -> MaskedPredictor | None:
-    """The masked predictor of a checkpoint of this package or of a released file; None where it holds none.
+def is_official(path: Path) -> bool:
+    """Whether a path is to be read as a released file: a folder, a ``.pt``, or a safetensors file without our header.
 
     Raises:
-        CheckpointError: the file cannot be used.
+        CheckpointError: a safetensors file that cannot be read.
     """
-    if is_official(path):
-        return open_official(path).load("masked_predictor")
-    return load_masked_predictor_of(open_world_model(path), _CPU, torch.float32)
+    if path.is_dir() or path.suffix in (".pt", ".pth"):
+        return True
+    return path.suffix == ".safetensors" and path.is_file() and "format" not in _own_metadata(path)
 
 
-def source_digest(path: Path) -> str:
+def _own_metadata(path: Path) -> dict[str, str]:
+    metadata = read_metadata(path)
+    # Hugging Face writes {"format": "pt"}.
+    return {} if metadata.get("format") == "pt" else metadata
+
+
+def official_version(path: Path) -> str:
     """Short SHA-256 of a released model's file, 12 hex digits; of several files in the order of their names.
 
     Raises:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.hugging_face import read_hugging_face
 from jepa_world_model.parameter_names import unwrapped, unwrapped_names
-from jepa_world_model.safe_loading import load_tensors
 from jepa_world_model.safetensors_file import TensorSlot
 from jepa_world_model.safetensors_header import refuse_text
 
@@ -77,11 +77,11 @@ def _load(path: Path) -> Any:
             f"{path} ends too early: {path.stat().st_size} bytes and no end of archive; download it again"
         )
     try:
-        return load_tensors(path, mapped=is_archive)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors, and opening it could run code; it was not opened. Use a file from the "
-            f"official release, or one saved from a dictionary of tensors and numbers. ({_refused_class(error)})"
+            f"official release, or one saved from a dictionary of tensors. ({_refused_class(error)})"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(

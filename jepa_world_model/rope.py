@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 RotaryLayout = Literal["tiled", "interleaved"]
-Generation = Literal["2.0", "2.1"]
 
 _BASE = 10000.0
 
@@ -73,18 +72,6 @@ def rotary_table(
     cos = torch.cat([angle.cos(), angle.new_ones(rest)], dim=1)
     sin = torch.cat([angle.sin() * sign, angle.new_zeros(rest)], dim=1)
     return RotaryTable(cos.to(dtype), sin.to(dtype))
-
-
-def rotary_layout(generation: Generation) -> RotaryLayout:
-    """How the networks of a generation lay angles out over features."""
-    return "tiled" if generation == "2.0" else "interleaved"
-
-
-def rotary_scale(generation: Generation, side: int, grid: tuple[int, int, int]) -> tuple[float, float]:
-    """What height and width indices of a ``grid`` of patches are multiplied by: 2.1 stretches them to ``side``."""
-    if generation == "2.0":
-        return 1.0, 1.0
-    return (side - 1) / max(1, grid[1] - 1), (side - 1) / max(1, grid[2] - 1)
 
 
 def grid_positions(frames: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:

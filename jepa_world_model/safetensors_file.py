@@ -47,7 +47,7 @@ def write_tensors(path: Path, slots: Mapping[str, TensorSlot], metadata: Mapping
     with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write(_header(slots, metadata))
         for slot in slots.values():
-            file.write(raw_bytes(slot.read().to(slot.dtype)))
+            file.write(_raw_bytes(slot.read().to(slot.dtype)))
 
 
 def _header(slots: Mapping[str, TensorSlot], metadata: Mapping[str, str]) -> bytes:
@@ -64,8 +64,7 @@ def _header(slots: Mapping[str, TensorSlot], metadata: Mapping[str, str]) -> byt
     return len(text).to_bytes(LENGTH_BYTES, "little") + text
 
 
-def raw_bytes(tensor: Tensor) -> memoryview:
-    """A tensor's bytes as they lie in a file."""
+def _raw_bytes(tensor: Tensor) -> memoryview:
     flat = tensor.detach().cpu().contiguous().flatten()
     return flat.view(torch.uint8).numpy().data
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +14,9 @@ from torch import Tensor, nn
 from jepa_world_model.encoders import Encoder
 from jepa_world_model.layers import NORM_EPS, Block, BlockShape, initialize, rescale_residuals
 from jepa_world_model.preprocess import Preprocess
-from jepa_world_model.rope import (
-    Generation,
-    RotaryLayout,
-    RotaryTable,
-    cached_grid_table,
-    rotary_layout,
-    rotary_scale,
-)
+from jepa_world_model.rope import RotaryLayout, RotaryTable, cached_grid_table
 
-__all__ = ["EncoderConfig", "Generation", "PatchEmbedding", "VisionTransformer"]
+Generation = Literal["2.0", "2.1"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +71,7 @@ class EncoderConfig:
     @property
     def rotary_layout(self) -> RotaryLayout:
         """How angles are laid out over features; see :mod:`jepa_world_model.rope`."""
-        return rotary_layout(self.generation)
+        return "tiled" if self.generation == "2.0" else "interleaved"
 
     @property
     def normed_layers(self) -> tuple[int, ...]:
@@ -212,7 +205,10 @@ class VisionTransformer(Encoder):
         return frames // tubelet, height // config.patch_size, width // config.patch_size
 
     def _rotary(self, grid: tuple[int, int, int], clip: Tensor) -> RotaryTable:
-        scale = rotary_scale(self.config.generation, self.config.rotary_grid, grid)
+        scale = (1.0, 1.0)
+        if self.config.generation == "2.1":
+            span = self.config.rotary_grid - 1
+            scale = (span / max(1, grid[1] - 1), span / max(1, grid[2] - 1))
         dtype = self.patch_embed.proj.weight.dtype
         head_dim = self.config.block_shape.head_dim
         return cached_grid_table(grid, head_dim, self.config.rotary_layout, scale, clip.device, dtype)

@@ -24,12 +24,17 @@ from jepa_world_model.checkpoint import (
     load_statistics,
     open_world_model,
 )
-from jepa_world_model.checkpoint_header import is_official
 from jepa_world_model.compiled_blocks import CompileMode, begin_compiled_step
 from jepa_world_model.encoders import Encoder, EncoderSource, encoder_card, frame_latents
 from jepa_world_model.energy import latent_distance, region_weights
 from jepa_world_model.model_card import METRIC_DISTANCES, Distance, ModelCard
-from jepa_world_model.official_checkpoints import NetworkShapes, OfficialCheckpoint, open_official
+from jepa_world_model.official_checkpoints import (
+    NetworkShapes,
+    OfficialCheckpoint,
+    is_official,
+    official_version,
+    open_official,
+)
 from jepa_world_model.picture_decoder import PictureDecoder, to_pixels
 from jepa_world_model.rollout import CachedRollout, RolloutInputs, bytes_per_candidate, in_parts, memory_budget
 
@@ -123,7 +128,7 @@ class WorldModel:
         encoder = official.load("encoder", device, dtype) if "encoder" in parts else None
         predictor = official.load("action_predictor", device, dtype) if "predictor" in parts else None
         source = official.weights.source
-        card = official.card(source.stem, official.version())
+        card = official.card(source.stem, official_version(source))
         return cls(card, encoder, predictor, device=device, dtype=dtype)
 
     def compiled(self, mode: CompileMode = "default") -> WorldModel:

@@ -10,11 +10,9 @@ from jepa_planner.solvers.base import (
     Solver,
     SolverError,
 )
-from jepa_planner.solvers.factory import SOLVER_NAMES, SolverConfig, make_solver
-from jepa_planner.solvers.presets import PRESETS, PlannerPreset
+from jepa_planner.solvers.factory import SOLVER_NAMES, SolverConfig, make_solver, published_solver_config
 
 __all__ = [
-    "PRESETS",
     "SOLVER_NAMES",
     "ActionBounds",
     "Cost",
@@ -22,9 +20,9 @@ __all__ = [
     "Iteration",
     "IterationCallback",
     "Plan",
-    "PlannerPreset",
     "Solver",
     "SolverConfig",
     "SolverError",
     "make_solver",
+    "published_solver_config",
 ]

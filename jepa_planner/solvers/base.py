@@ -19,7 +19,6 @@ ACTION_DIM = 7
 TRANSLATION = slice(0, 3)
 ROTATION = slice(3, 6)
 GRIPPER = 6
-_WHOLE_GRIP = 1.0
 # No distance of latents comes near this; beyond it, sums over candidates overflow.
 LARGEST_ENERGY = 1e30
 
@@ -51,8 +50,6 @@ class ActionBounds:
     translation_norm: longest step, m; None leaves the box alone in charge.
     std: initial spread of the search per dimension; None takes half the range.
     gripper_dead_zone: a returned gripper command smaller than this is zeroed (0.25 in the published planner).
-    close_gripper: step of the horizon from which on every candidate closes the gripper whole, whatever the box says of
-        it (`close_gripper` of the published planner); None leaves it to the search.
     """
 
     low: tuple[float, ...]
@@ -60,7 +57,6 @@ class ActionBounds:
     translation_norm: float | None = None
     std: tuple[float, ...] | None = None
     gripper_dead_zone: float = 0.0
-    close_gripper: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.low) != len(self.high) or not np.all(np.isfinite([*self.low, *self.high])):
@@ -108,16 +104,6 @@ class ActionBounds:
         if self.translation_norm is not None:
             norm = np.linalg.norm(clipped[..., TRANSLATION], axis=-1, keepdims=True)
             clipped[..., TRANSLATION] *= np.minimum(1.0, self.translation_norm / np.maximum(norm, 1e-12))
-        if self.close_gripper is not None:
-            closing = slice(self.close_gripper, None)
-            clipped[..., closing, GRIPPER] = np.clip(actions[..., closing, GRIPPER], -_WHOLE_GRIP, _WHOLE_GRIP)
-        return clipped
-
-    def candidates(self, actions: Array) -> Array:
-        """Project candidates [samples, horizon, action_dim] into the bounds; close the gripper where it has to be."""
-        clipped = self.clip(actions)
-        if self.close_gripper is not None:
-            clipped[:, self.close_gripper :, GRIPPER] = _WHOLE_GRIP
         return clipped
 
     def finish(self, actions: Array) -> Array:
@@ -209,8 +195,7 @@ class SamplingSolver(ABC):
 
     Candidate 0 of the first iteration is the warm start (all zeros without one); in later iterations it is
     the current mean, so that a good plan is never lost to an unlucky draw. Where the gripper is searched, some of the
-    first iteration's candidates hold, close and open it in one go; see `with_whole_grips`. Unless ``guided``, all
-    candidates are drawn, as the published planner does.
+    first iteration's candidates hold, close and open it in one go; see `with_whole_grips`.
     """
 
     def __init__(
@@ -222,7 +207,6 @@ class SamplingSolver(ABC):
         iterations: int,
         return_best: bool,
         seed: int,
-        guided: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if horizon < 1 or samples < 2 or iterations < 1:
@@ -235,7 +219,6 @@ class SamplingSolver(ABC):
         self._samples = samples
         self._iterations = iterations
         self._return_best = return_best
-        self._guided = guided
         self._clock = clock
         self._generator = np.random.default_rng(seed)
 
@@ -290,11 +273,10 @@ class SamplingSolver(ABC):
 
     def _candidates(self, search: _Search, index: int) -> Array:
         actions = self._sample(search.distribution, index)
-        if self._guided:
-            if index == 0:
-                actions = with_whole_grips(actions, self._bounds)
-            actions[0] = search.distribution.mean
-        return self._bounds.candidates(actions).astype(np.float32)
+        if index == 0:
+            actions = with_whole_grips(actions, self._bounds)
+        actions[0] = search.distribution.mean
+        return self._bounds.clip(actions).astype(np.float32)
 
     def _conclude(self, search: _Search, started: float) -> Plan:
         actions = search.best if self._return_best else search.distribution.mean

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from jepa_planner.solvers.base import GRIPPER, ActionBounds, Array, Distribution, SamplingSolver, lowest
+from jepa_planner.solvers.base import ActionBounds, Array, Distribution, SamplingSolver, lowest
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,6 @@ class CemConfig:
     The defaults are for a small model at 4 Hz on a CPU, where a candidate costs about half a millisecond.
 
     momentum_mean, momentum_std: share of the old mean and std that survives a refit.
-    momentum_mean_gripper, momentum_std_gripper: the same for the gripper; None: as the others.
-    sample_std: the elites' spread is estimated with their number less one, as ``torch.std`` does in the published
-        planner; with ten elites it narrows the search by 5 % less per iteration.
-    guided: one candidate is the current mean, and some try whole grips; see `SamplingSolver`.
     minimum_std: the spread never shrinks below this fraction of the initial spread.
     return_best: return the best candidate instead of the mean.
     """
@@ -33,21 +29,15 @@ class CemConfig:
     elites: int = 8
     momentum_mean: float = 0.0
     momentum_std: float = 0.0
-    momentum_mean_gripper: float | None = None
-    momentum_std_gripper: float | None = None
     minimum_std: float = 0.0
-    sample_std: bool = False
-    guided: bool = True
     return_best: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.elites <= self.samples:
             raise ValueError(f"elites must lie between 1 and samples ({self.samples}), got {self.elites}")
-        if self.sample_std and self.elites < 2:
-            raise ValueError("sample_std needs at least 2 elites: one candidate has no spread")
-        for name in ("momentum_mean", "momentum_std", "momentum_mean_gripper", "momentum_std_gripper", "minimum_std"):
-            if not 0 <= (getattr(self, name) or 0) < 1:
+        for name in ("momentum_mean", "momentum_std", "minimum_std"):
+            if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
 
 
@@ -62,12 +52,9 @@ class CemSolver(SamplingSolver):
             iterations=config.iterations,
             return_best=config.return_best,
             seed=config.seed,
-            guided=config.guided,
             clock=clock,
         )
         self._config = config
-        self._momentum_mean = _momentum(config.momentum_mean, config.momentum_mean_gripper, bounds.dimension)
-        self._momentum_std = _momentum(config.momentum_std, config.momentum_std_gripper, bounds.dimension)
 
     def _elites(self, energies: Array) -> npt.NDArray[np.intp]:
         return lowest(energies, self._config.elites)
@@ -80,21 +67,11 @@ class CemSolver(SamplingSolver):
         elites: npt.NDArray[np.intp],
     ) -> Distribution:
         chosen = actions[elites].astype(np.float64)
-        mean = _blend(distribution.mean, chosen.mean(axis=0), self._momentum_mean)
-        # A single finite candidate has no spread.
-        freedom = int(self._config.sample_std and len(elites) > 1)
-        std = _blend(distribution.std, chosen.std(axis=0, ddof=freedom), self._momentum_std)
+        mean = _blend(distribution.mean, chosen.mean(axis=0), self._config.momentum_mean)
+        std = _blend(distribution.std, chosen.std(axis=0), self._config.momentum_std)
         floor = self._config.minimum_std * self._bounds.initial_std()
         return Distribution(mean, np.maximum(std, floor))
 
 
-def _momentum(arm: float, gripper: float | None, dimension: int) -> Array:
-    """Momentum of each dimension [action_dim]."""
-    momentum = np.full(dimension, arm)
-    if gripper is not None:
-        momentum[GRIPPER:] = gripper
-    return momentum
-
-
-def _blend(old: Array, new: Array, momentum: Array) -> Array:
+def _blend(old: Array, new: Array, momentum: float) -> Array:
     return momentum * old + (1 - momentum) * new

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 else:
     # What a command line offers: what is installed when the program starts.
     SolverName = Literal[SOLVER_NAMES]
-StepClip = Literal["ball", "axes"]
-"""How translations are limited: to a length, or each axis on its own."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,10 @@ class SolverConfig:
     """One configuration for every solver; each takes what concerns it.
 
     max_step: longest translation per action, m.
-    step_clip: "ball" limits a translation's length, "axes" each axis on its own, as published: the longest step is then
-        the root of 3 times ``max_step``.
     max_rotation: rad per axis and action; 0 holds the rotation as published.
     max_yaw: rad about the vertical and action, where that is more than max_rotation: an upright hand that turns.
     max_gripper: closedness per action; 0 plans with the fingers as the sub-goal, or the gripper's rule, has them.
-    gripper_std: first spread of the gripper; 0: max_gripper.
-    Others are as in `CemConfig` and `ActionBounds`. The defaults are the preset "table", for a small model at 4 Hz on a
-    CPU; see `jepa_planner.solvers.presets` for the published ones.
+    The defaults are for a small model at 4 Hz on a CPU; `published_solver_config` has the paper's.
     """
 
     solver: SolverName = "cem"
@@ -60,11 +54,7 @@ class SolverConfig:
     elites: int = 8
     momentum_mean: float = 0.0
     momentum_std: float = 0.0
-    momentum_mean_gripper: float | None = None
-    momentum_std_gripper: float | None = None
     minimum_std: float = 0.0
-    sample_std: bool = False
-    guided: bool = True
     noise_exponent: float = 2.0
     kept_fraction: float = 0.3
     temperature: float = 0.3
@@ -72,13 +62,11 @@ class SolverConfig:
     gradient_iterations: int = 10
     learning_rate: float = 0.2
     max_step: float = 0.06
-    step_clip: StepClip = "ball"
     max_rotation: float = 0.0
     max_yaw: float = 0.0
     max_gripper: float = 0.0
     gripper_dead_zone: float = 0.0
     gripper_std: float = 0.0
-    close_gripper: int | None = None
     seed: int = 0
 
     def bounds(self) -> ActionBounds:
@@ -86,11 +74,7 @@ class SolverConfig:
         bounds = ActionBounds.symmetric(
             self.max_step, self.max_rotation, self.max_gripper, self.gripper_dead_zone, self.max_yaw
         )
-        if self.gripper_std > 0:
-            bounds = replace(bounds, std=(*bounds.high[:GRIPPER], self.gripper_std))
-        if self.step_clip == "axes":
-            bounds = replace(bounds, translation_norm=None)
-        return replace(bounds, close_gripper=self.close_gripper)
+        return replace(bounds, std=(*bounds.high[:GRIPPER], self.gripper_std)) if self.gripper_std > 0 else bounds
 
     def cem(self) -> CemConfig:
         """The cross-entropy method's part."""
@@ -101,11 +85,7 @@ class SolverConfig:
             elites=self.elites,
             momentum_mean=self.momentum_mean,
             momentum_std=self.momentum_std,
-            momentum_mean_gripper=self.momentum_mean_gripper,
-            momentum_std_gripper=self.momentum_std_gripper,
             minimum_std=self.minimum_std,
-            sample_std=self.sample_std,
-            guided=self.guided,
             seed=self.seed,
         )
 
@@ -118,6 +98,16 @@ class SolverConfig:
             learning_rate=self.learning_rate,
             seed=self.seed,
         )
+
+
+def published_solver_config(variant: Literal["paper", "wrapper"] = "paper") -> SolverConfig:
+    """The published planner: 800 x 10 at horizon 1 (paper) or 400 x 10 at horizon 2 (official wrapper)."""
+    common = SolverConfig(
+        solver="cem", iterations=10, elites=10, max_gripper=0.75, gripper_dead_zone=0.25, gripper_std=1.0
+    )
+    if variant == "paper":
+        return replace(common, samples=800, horizon=1, max_step=0.075)
+    return replace(common, samples=400, horizon=2, max_step=0.05, momentum_mean=0.15, momentum_std=0.15)
 
 
 def make_solver(config: SolverConfig) -> Solver:

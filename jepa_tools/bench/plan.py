@@ -193,7 +193,7 @@ def _alternate(config: PlanBench, costs: dict[str, Cost], device: torch.device) 
     return {name: Timing.median(taken) for name, taken in timings.items()}
 
 
-def _solver(config: PlanBench, max_step: float = SolverConfig.max_step) -> CemSolver:
+def _solver(config: PlanBench) -> CemSolver:
     settings = CemConfig(
         samples=config.samples,
         iterations=config.iterations,
@@ -201,7 +201,7 @@ def _solver(config: PlanBench, max_step: float = SolverConfig.max_step) -> CemSo
         elites=config.elites,
         seed=config.seed,
     )
-    return CemSolver(settings, SolverConfig(max_step=max_step).bounds())
+    return CemSolver(settings, SolverConfig().bounds())
 
 
 def _largest_energy_difference(config: PlanBench, costs: dict[str, Cost]) -> float:
@@ -224,8 +224,6 @@ def step_operations(config: ActionPredictorConfig, cached_frames: int, new_frame
 def time_budget(config: PlanBench, model: WorldModel) -> list[dict[str, Any]]:
     """Energy reached within one control period against that of a thorough plan, on the same problems.
 
-    With a checkpoint it is what the node minimises: the card's distance, over steps of the card's length.
-
     Within the period there are as many iterations as fit, at most as many as the thorough plan has.
     """
     if config.model:
@@ -235,17 +233,13 @@ def time_budget(config: PlanBench, model: WorldModel) -> list[dict[str, Any]]:
     samples, iterations = config.thorough_samples, config.thorough_iterations
     full = replace(config, samples=samples, iterations=iterations, elites=min(10, samples))
     hasty, budget = replace(config, iterations=iterations), 1.0 / config.rate
-    distance = model.card.distance if config.model else "l1"
-    max_step = model.card.max_step_m if config.model else SolverConfig().max_step
-    _solver(config, max_step).solve(OurCost(model, problems[0], distance))  # warms up
+    _solver(config).solve(OurCost(model, problems[0]))  # warms up
     rows = []
     for index, problem in enumerate(problems):
-        cost = OurCost(model, problem, distance)
+        cost = OurCost(model, problem)
         still = float(cost(torch.zeros(1, config.horizon, 7).numpy())[0])
-        quick, thorough = _solver(hasty, max_step).solve(cost, deadline=budget), _solver(full, max_step).solve(cost)
-        rows.append(
-            {"problem": index, "distance": distance, "hold still": still, **_plan_cells("in time", quick, cost)}
-        )
+        quick, thorough = _solver(hasty).solve(cost, deadline=budget), _solver(full).solve(cost)
+        rows.append({"problem": index, "hold still": still, **_plan_cells("in time", quick, cost)})
         rows[-1] |= _plan_cells(f"{full.samples} x {full.iterations}", thorough, cost)
     print_table(f"{config.rate:g} Hz: {1e3 * budget:.0f} ms per plan of {config.samples} samples", rows)
     return rows

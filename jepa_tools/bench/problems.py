@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_planner.solvers.base import Array
-from jepa_world_model.model_card import Distance
 from jepa_world_model.world_model import WorldModel
 
 _GOAL_SEED = 10_000
@@ -29,16 +28,15 @@ class PlanningProblem:
 
 @dataclass(frozen=True, eq=False)
 class OurCost:
-    """Energies of candidates by :meth:`WorldModel.energy`; "l1" is the published distance."""
+    """Energies of candidates by :meth:`WorldModel.energy`."""
 
     model: WorldModel
     problem: PlanningProblem
-    distance: Distance = "l1"
 
     def __call__(self, actions: Array) -> Array:
         """Energies ``[samples]`` of ``actions`` ``[samples, horizon, 7]``."""
         problem = self.problem
-        energies = self.model.energy(problem.context, problem.states, actions, problem.goal, self.distance)
+        energies = self.model.energy(problem.context, problem.states, actions, problem.goal, "l1")
         return energies.cpu().numpy()
 
 

@@ -94,9 +94,9 @@ def _image_size(model: str) -> int:
     if importlib.util.find_spec("cv2") is None:
         return 0
     from jepa_world_model.checkpoint_errors import CheckpointError
-    from jepa_world_model.checkpoint_header import read_card
+    from jepa_world_model.checkpoint_header import open_header
 
     try:
-        return read_card(model).image_size
+        return open_header(model).card.image_size
     except (CheckpointError, OSError, ValueError):
         return 0

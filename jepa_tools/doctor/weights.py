@@ -56,10 +56,10 @@ def model_loads(model: str) -> Iterator[Finding]:
         yield unknown("model", "OpenCV is not installed", "pip install opencv-python-headless")
         return
     from jepa_world_model.checkpoint_errors import CheckpointError
-    from jepa_world_model.checkpoint_header import read_header
+    from jepa_world_model.checkpoint_header import open_header
 
     try:
-        header = read_header(model)
+        header = open_header(model)
     except (CheckpointError, OSError, ValueError) as error:
         yield problem("model", str(error), "name another with --model, or restore the file")
         return

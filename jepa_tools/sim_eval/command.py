@@ -33,7 +33,7 @@ from jepa_tools.sim_eval.protocols import PROTOCOLS, ProtocolName
 from jepa_tools.sim_eval.report import ReportConfig, TaskSection, write_report
 from jepa_tools.sim_eval.statistics import format_overview, format_table, statistics
 from jepa_world_model.checkpoint import DECODER, PARTS
-from jepa_world_model.checkpoint_header import read_card
+from jepa_world_model.checkpoint_header import open_header
 from jepa_world_model.model_card import AnyDistance
 from jepa_world_model.world_model import WorldModel
 
@@ -159,7 +159,7 @@ class Evaluator:
         self._model = _model(config) if planned else None
         self._controllers = {} if self._model is None else _planners(config, self._model)
         if config.baselines:
-            max_step = config.planning.with_card(read_card(config.model)).solver.max_step
+            max_step = config.planning.with_card(open_header(config.model).card).solver.max_step
             baselines: tuple[Controller, ...] = (RandomActions(max_step), HoldStill(), Expert(self._task))
             self._controllers |= dict(zip(BASELINES, baselines, strict=True))
 
@@ -199,7 +199,7 @@ def sim_eval(config: SimEvalConfig) -> int:
         results, model = evaluate_nodes(config)
         sections = [_section(config.task, results)]
     else:
-        model = read_card(config.model).model_id
+        model = open_header(config.model).card.model_id
         sections = [_section(task, results) for task, results in _evaluate(config).items()]
     subtitle = f"protocol {config.protocol_label}; {config.episodes} episodes a task, seed {config.seed}, {model}"
     if config.distance:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 from typing import Protocol as Interface
 
 import numpy as np
@@ -16,7 +15,6 @@ from jepa_planner.limits import LONGEST_STEP, LONGEST_STEP_HOLDING, Envelope, fe
 from jepa_planner.mpc import Action, Mpc, MpcConfig
 from jepa_planner.solvers.base import GRIPPER
 from jepa_planner.solvers.factory import SolverConfig, make_solver
-from jepa_planner.solvers.presets import PRESETS, PlannerPreset
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.expert import ScriptedExpert
 from jepa_sim.robot_description import ARM_JOINTS
@@ -25,7 +23,7 @@ from jepa_sim.task_names import TASKS
 from jepa_sim.tasks import Task, TaskEpisode
 from jepa_tools.sim_eval.model_cost import FrameMemory, ModelCosts, SeenFrames
 from jepa_tools.sim_eval.protocols import Protocol
-from jepa_world_model.model_card import Distance, ModelCard, SolverPreset
+from jepa_world_model.model_card import Distance, ModelCard
 from jepa_world_model.poses import POSE_DIM
 from jepa_world_model.world_model import WorldModel
 
@@ -132,19 +130,16 @@ class ControlConfig:
     """Planning in process with the values of config/sim.yaml.
 
     Attributes:
-        preset: settings of the search and its start, while ``solver`` is left as it is; empty: the model card's.
-        solver: the search; a max_step of 0 is the preset's or the model card's.
+        solver: the search; a max_step of 0 is the model card's.
         mpc: the receding horizon. No deadline by default, so that results do not depend on the machine's speed.
         goals: when a goal is over; a tolerance of 0 is the model card's.
-        gripper: commanded as the expert did on the way to each goal, planned by rule, or "direct", as plans begin; None
-            as the protocol says.
+        gripper: commanded as the expert did on the way to each goal, or planned; None as the protocol says.
         max_yaw: largest planned turn of the hand about the vertical per step, rad; None is the protocol's.
         gripper_weight: metres that a full stroke counts in energies where the gripper is planned; 0 leaves them as they
             are fitted.
     """
 
-    preset: Literal["", SolverPreset] = ""
-    solver: SolverConfig = field(default_factory=lambda: PRESETS["table"].solver)
+    solver: SolverConfig = field(default_factory=lambda: SolverConfig(max_step=0.0))
     mpc: MpcConfig = field(
         default_factory=lambda: MpcConfig(
             plan_seconds=0.0, longest_step=LONGEST_STEP, longest_step_holding=LONGEST_STEP_HOLDING
@@ -158,30 +153,20 @@ class ControlConfig:
     @property
     def plans_gripper(self) -> bool:
         """Whether the planner moves the gripper."""
-        return (self.gripper or self.mpc.gripper.mode) != "scheduled"
+        return (self.gripper or self.mpc.gripper.mode) == "planned"
 
     def for_protocol(self, protocol: Protocol) -> ControlConfig:
         """The same with what is left to the protocol filled in."""
         max_yaw = protocol.max_yaw if self.max_yaw is None else self.max_yaw
         return replace(self, gripper=self.gripper or protocol.gripper, max_yaw=max_yaw)
 
-    def _search(self, card: ModelCard) -> PlannerPreset:
-        """The preset's search, or the one that was set; which solver and which seed are never the preset's."""
-        table, preset = PRESETS["table"], PRESETS[self.preset or card.solver_preset]
-        own = self.solver
-        if replace(own, solver=table.solver.solver, seed=table.solver.seed) != table.solver:
-            return replace(table, solver=own)
-        return replace(preset, solver=replace(preset.solver, solver=own.solver, seed=own.seed))
-
     def with_card(self, card: ModelCard) -> ControlConfig:
         """The same with the values that are left to the model card filled in."""
         max_yaw = self.solver.max_yaw if self.max_yaw is None else self.max_yaw
-        preset = self._search(card)
-        solver = replace(preset.solver, max_step=preset.solver.max_step or card.max_step_m, max_yaw=max_yaw)
+        solver = replace(self.solver, max_step=self.solver.max_step or card.max_step_m, max_yaw=max_yaw)
         goals = replace(self.goals, tolerance=self.goals.tolerance or card.reach_energy or 0.0)
         mpc = replace(
             self.mpc,
-            warm_start=self.mpc.warm_start and preset.warm_start,
             energy_per_meter=self.mpc.energy_per_meter or card.energy_per_meter or 0.0,
             gripper=replace(self.mpc.gripper, mode=self.gripper or self.mpc.gripper.mode),
         )

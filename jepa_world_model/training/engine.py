@@ -171,7 +171,7 @@ class Engine:
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
         self._accelerator.backward(losses["loss"])
-        norm = self._accelerator.clip_grad_norm_(self._module.parameters(), self._config.clip_norm or float("inf"))
+        norm = self._accelerator.clip_grad_norm_(self._module.parameters(), self._config.clip_norm)
         if self._is_finite(losses["loss"], norm):
             for optimizer in self._optimizers:
                 optimizer.step()

@@ -9,7 +9,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from jepa_world_model.layers import Block
 from jepa_world_model.training.muon import Muon
@@ -31,9 +30,7 @@ class LoopConfig:
         final_fraction: the schedule's last value as a fraction of the peak.
         weight_decay: on matrices only.
         warmup_steps: linear warm-up.
-        first_fraction: what the warm-up starts from, as a fraction of the peak.
-        betas: of AdamW: how slowly its means of the gradient and of its square change.
-        clip_norm: gradient norm limit; 0 clips nothing.
+        clip_norm: gradient norm limit.
         save_every: steps between checkpoints of the run; an interrupted run loses at most this many.
         log_every: steps between lines in ``log.jsonl``.
         cooldown_steps: with 0 the rate follows a cosine after the warm-up; otherwise it is held and falls linearly
@@ -49,8 +46,6 @@ class LoopConfig:
     final_fraction: float = 0.01
     weight_decay: float = 0.04
     warmup_steps: int = 100
-    first_fraction: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float = 1.0
     save_every: int = 250
     log_every: int = 25
@@ -70,7 +65,7 @@ class LoopConfig:
 def learning_rate_share(config: LoopConfig, step: int) -> float:
     """Share of the peak: linear warm-up, then down to ``final_fraction`` by a cosine, or held and then linearly."""
     if step < config.warmup_steps:
-        return config.first_fraction + (1.0 - config.first_fraction) * (step + 1) / config.warmup_steps
+        return (step + 1) / config.warmup_steps
     if config.cooldown_steps:
         gone = max(0.0, (step - config.steps + config.cooldown_steps + 1) / config.cooldown_steps)
         return 1.0 - (1.0 - config.final_fraction) * gone
@@ -91,7 +86,7 @@ def make_optimizers(module: nn.Module, config: LoopConfig) -> list[torch.optim.O
     others = [parameter for parameter in parameters if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
     ]
     if inner:
         optimizers.insert(0, Muon(inner, config.matrix_rate, config.weight_decay))
@@ -116,6 +111,6 @@ def _block_matrices(module: nn.Module) -> list[Tensor]:
         for block in module.modules()
         if isinstance(block, Block)
         for layer in block.modules()
-        if isinstance(layer, nn.Linear) and not is_parametrized(layer)
+        if isinstance(layer, nn.Linear)
     ]
     return [layer.weight for layer in layers if layer.weight.requires_grad]

@@ -27,8 +27,6 @@ class MaskConfig:
         scale: area of each, as a share of the picture.
         least_aspect, largest_aspect: of height to width, drawn log-uniformly.
         least_visible: tokens per frame that stay visible at least; later rectangles are left out until they do.
-        published: draw as the published training does: rectangles of one size for the whole batch, the aspect drawn
-            linearly, and of clips that keep more tokens than others the last ones in time left out.
     """
 
     blocks: int
@@ -36,7 +34,6 @@ class MaskConfig:
     least_aspect: float = 0.75
     largest_aspect: float = 1.5
     least_visible: int = 1
-    published: bool = False
 
 
 SHORT_RANGE = MaskConfig(blocks=8, scale=0.15)
@@ -68,46 +65,10 @@ def draw_mask(config: MaskConfig, grid: Grid, batch: int, generator: np.random.G
     frames, height, width = grid
     if height * width < 2:
         raise ValueError(f"expected a picture of at least two patches, got {height} x {width}; take larger images")
-    if config.published:
-        return _draw_as_published(config, grid, batch, generator)
     hidden = [_hidden_patches(config, height, width, generator) for _ in range(batch)]
     contexts = [_through_time(~patches, frames, generator) for patches in hidden]
     targets = [_through_time(patches, frames, generator) for patches in hidden]
     return TokenMask(_stack(contexts, frames), _stack(targets, frames))
-
-
-def _draw_as_published(config: MaskConfig, grid: Grid, batch: int, generator: np.random.Generator) -> TokenMask:
-    frames, height, width = grid
-    kept, aspect = int(config.scale * height * width), generator.uniform(config.least_aspect, config.largest_aspect)
-    rows = min(height, max(1, round(math.sqrt(kept * aspect))))
-    columns = min(width, max(1, round(math.sqrt(kept / aspect))))
-    if rows == height and columns == width:
-        raise ValueError(f"blocks of {config.scale:g} hide pictures of {height} x {width} patches whole")
-    contexts, targets = [], []
-    for _ in range(batch):
-        hidden = _published_blocks(config.blocks, (rows, columns), (height, width), generator)
-        contexts.append(np.flatnonzero(np.tile(~hidden, frames)))
-        targets.append(np.flatnonzero(np.tile(hidden, frames)))
-    return TokenMask(_first_of_each(contexts), _first_of_each(targets))
-
-
-def _published_blocks(
-    blocks: int, size: tuple[int, int], picture: tuple[int, int], generator: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Patches ``[height * width]`` under rectangles of one size; drawn again until something stays visible."""
-    while True:
-        hidden = np.zeros(picture, dtype=bool)
-        for _ in range(blocks):
-            top, left = (int(generator.integers(all_ - part + 1)) for all_, part in zip(picture, size, strict=True))
-            hidden[top : top + size[0], left : left + size[1]] = True
-        if not hidden.all():
-            return hidden.ravel()
-
-
-def _first_of_each(rows: list[NDArray[np.int64]]) -> Tensor:
-    """As many of each clip's tokens as the poorest has, the first ones in time."""
-    kept = min(len(row) for row in rows)
-    return torch.from_numpy(np.stack([row[:kept] for row in rows]))
 
 
 def _hidden_patches(config: MaskConfig, height: int, width: int, generator: np.random.Generator) -> NDArray[np.bool_]:

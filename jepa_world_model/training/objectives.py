@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -195,13 +195,12 @@ class VJepaObjective(_WholeModel[VJepaModel]):
             grid,
             _warmed_up(config, step),
             self._clips.seed * _SEED_STRIDE + step * len(masks),
-            weighted=config.cooldown_weighted or step < self._cooldown_from,
         )
 
     def losses(self, module: nn.Module, batch: VJepaBatch, device: torch.device) -> dict[str, Tensor]:
         """The masked error and the terms that are on."""
         masks = tuple(mask.to(device) for mask in batch.masks)
-        moved = replace(batch, clips=batch.clips.to(device), masks=masks)
+        moved = VJepaBatch(batch.clips.to(device), masks, batch.grid, batch.context_weight, batch.seed)
         losses: dict[str, Tensor] = module(moved)
         return losses
 
@@ -229,9 +228,8 @@ def normalized_frames(clips: Clips) -> Tensor:
 
 
 def _warmed_up(config: VJepaConfig, step: int) -> float:
-    done = step + 1 - config.context_start_step
-    grown = min(1.0, done / config.context_warmup_steps) if config.context_warmup_steps else float(done > 0)
-    return config.context_weight * max(0.0, grown)
+    grown = 1.0 if not config.context_warmup_steps else min(1.0, (step + 1) / config.context_warmup_steps)
+    return config.context_weight * grown
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -29,9 +29,6 @@ class PostTrainConfig:
             displacements that the arm needs several periods for, so that a planner sees past flat stretches of the
             energy; an executed action is still cut to one period.
         rollout_steps: the predictor is fed its own output this many times; 0 or 1 leaves the rollout term out.
-        rollout_states: what a rollout is told of the robot: "integrated" from the first state and the actions, as in
-            planning, or "recorded", as published.
-        rollout_first: whether the rollout's error counts its first frame, too, as published. Teacher forcing has it.
         error: "l1", the published mean absolute error; "change", mean squared and mean absolute error as shares of how
             much the latents change over as many steps, as the objective ``tokens`` has it.
         metric_weight: of the error in the energy's metric, whose unit is about a metre.
@@ -43,8 +40,6 @@ class PostTrainConfig:
     batch: int = 64
     max_stride: int = 5
     rollout_steps: int = 2
-    rollout_states: Literal["integrated", "recorded"] = "integrated"
-    rollout_first: bool = False
     error: PredictionError = "l1"
     metric_weight: float = 5.0
     state_noise_m: float = 0.003
@@ -105,12 +100,7 @@ def post_training_losses(
     The error is the mean absolute one, or with ``error`` "change" the mean of both shares of the latents' change. With
     a ``metric`` ``[K, N * D]`` the mean norm of the errors that it maps is added, as ``metric``.
     """
-    recorded = config.rollout_states == "recorded"
-    teacher, *rolled_out = predict_clip(
-        predictor, clips.latents, clips.actions, clips.states, config.rollout_steps, recorded
-    )
-    if config.rollout_first and config.rollout_steps > 0:
-        rolled_out.insert(0, replace(teacher, latents=teacher.latents[:, :1]))
+    teacher, *rolled_out = predict_clip(predictor, clips.latents, clips.actions, clips.states, config.rollout_steps)
     losses = {"teacher": _error([teacher], clips.latents, config.error)}
     if rolled_out:
         losses["rollout"] = _error(rolled_out, clips.latents, config.error)

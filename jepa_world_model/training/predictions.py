@@ -29,12 +29,7 @@ class Prediction:
 
 
 def predict_clip(
-    predictor: ActionConditionedPredictor,
-    latents: Tensor,
-    actions: Tensor,
-    states: Tensor,
-    rollout_steps: int,
-    recorded_states: bool = False,
+    predictor: ActionConditionedPredictor, latents: Tensor, actions: Tensor, states: Tensor, rollout_steps: int
 ) -> list[Prediction]:
     """One step ahead from every frame (teacher forcing), then 2 to ``rollout_steps`` steps from the first frame alone.
 
@@ -44,16 +39,15 @@ def predict_clip(
         actions: ``[B, T-1, 7]``.
         states: ``[B, T, 7]``; beyond the first frame a rollout integrates the actions instead.
         rollout_steps: at most ``T - 1``; with less than 2 there is no rollout.
-        recorded_states: tell a rollout the clip's states instead, as the published post-training does.
     """
     teacher = _predict(predictor, latents[:, :-1], actions, states[:, :-1])
     predictions = [Prediction(teacher, 1, 1)]
     # The first rolled-out latent is the teacher-forced one: both see the first frame alone.
-    known, told = torch.cat([latents[:, :1], teacher[:, :1]], dim=1), states[:, :1]
+    known, integrated = torch.cat([latents[:, :1], teacher[:, :1]], dim=1), states[:, :1]
     for step in range(1, min(rollout_steps, actions.shape[1])):
-        following = states[:, step] if recorded_states else integrate_batch(told[:, -1], actions[:, step - 1])
-        told = torch.cat([told, following[:, None]], dim=1)
-        guess = _predict(predictor, known, actions[:, : step + 1], told)[:, -1:]
+        following = integrate_batch(integrated[:, -1], actions[:, step - 1])
+        integrated = torch.cat([integrated, following[:, None]], dim=1)
+        guess = _predict(predictor, known, actions[:, : step + 1], integrated)[:, -1:]
         predictions.append(Prediction(guess, step + 1, step + 1))
         known = torch.cat([known, guess], dim=1)
     return predictions

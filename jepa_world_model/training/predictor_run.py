@@ -28,10 +28,6 @@ class PredictorShape:
             "adaln" modulates every norm.
         use_state: whether the predictor sees the robot's state. Without it, it goes by the pictures alone, and a camera
             that is turned against the robot's axes contradicts nothing.
-        residual_output: the network predicts the change from a frame's latent; the released one predicts the latent.
-        normalize_output: every prediction is layer-normed, as those of the released model are.
-        scaled_embeddings: the embeddings of actions and states start at the data's scale, in place of the released
-            model's start, for which a few centimetres are hardly anything.
     """
 
     dim: int = 128
@@ -39,13 +35,10 @@ class PredictorShape:
     heads: int = 4
     conditioning: Conditioning = "tokens"
     use_state: bool = True
-    residual_output: bool = True
-    normalize_output: bool = False
-    scaled_embeddings: bool = True
 
 
 def predictor_config(shape: PredictorShape, encoder: EncoderDescription) -> ActionPredictorConfig:
-    """The official predictor class's configuration for our size."""
+    """The official predictor class's configuration for our size: residual output."""
     return ActionPredictorConfig(
         image_size=encoder.image_size,
         patch_size=encoder.patch_size,
@@ -54,18 +47,16 @@ def predictor_config(shape: PredictorShape, encoder: EncoderDescription) -> Acti
         depth=shape.depth,
         num_heads=shape.heads,
         conditioning=shape.conditioning,
-        residual_output=shape.residual_output,
-        normalize_output=shape.normalize_output,
+        residual_output=True,
+        normalize_output=False,
     )
 
 
 def predictor_for_data(
     shape: PredictorShape, encoder: EncoderDescription, episodes: EpisodeArrays
 ) -> ActionConditionedPredictor:
-    """A new predictor. Its embeddings of actions and states start at the data's scale: raw actions are centimetres."""
+    """A predictor whose action and state embeddings start at the data's scale (raw actions are a few centimetres)."""
     predictor = ActionConditionedPredictor(predictor_config(shape, encoder))
-    if not shape.scaled_embeddings:
-        return trained_parts(predictor, shape)
     with torch.no_grad():
         for layer, values in ((predictor.action_encoder, episodes.actions), (predictor.state_encoder, episodes.states)):
             rows = torch.from_numpy(values).reshape(-1, values.shape[-1])

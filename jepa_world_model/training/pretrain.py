@@ -20,7 +20,7 @@ from jepa_world_model.action_predictor import ActionConditionedPredictor
 from jepa_world_model.checkpoint_errors import CheckpointError
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
 from jepa_world_model.masked_predictor import MaskedPredictor
-from jepa_world_model.official_checkpoints import load_encoder, load_masked_predictor
+from jepa_world_model.official_checkpoints import is_official, load_encoder, open_official
 from jepa_world_model.preprocess import normalize_images
 from jepa_world_model.training.color_moments import ColorMoments
 from jepa_world_model.training.encoder_run import (
@@ -185,9 +185,14 @@ def _first_action_predictor(
 def _first_predictor(config: PretrainConfig) -> MaskedPredictor | None:
     """The masked predictor of a released file, where it holds one that fits the objective."""
     initial = config.initial
-    if initial is None or (initial / "encoder.pt").exists() or config.vjepa.deep_supervision:
+    if (
+        initial is None
+        or (initial / "encoder.pt").exists()
+        or not is_official(initial)
+        or config.vjepa.deep_supervision
+    ):
         return None
-    predictor = load_masked_predictor(initial)
-    if predictor is None:
+    predictor = open_official(initial).load("masked_predictor")
+    if not isinstance(predictor, MaskedPredictor):
         return None
     return predictor_for(predictor.train().requires_grad_(True), config.vjepa)

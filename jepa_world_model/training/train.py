@@ -9,23 +9,19 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from jepa_common.file_identity import files_below
 from jepa_world_model.action_predictor import ActionConditionedPredictor
-from jepa_world_model.checkpoint import open_world_model, save_world_model
-from jepa_world_model.checkpoint_header import is_official
+from jepa_world_model.checkpoint import save_world_model
 from jepa_world_model.data.array_file import one_process_at_a_time
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
 from jepa_world_model.encoders import Encoder, EncoderSource, encoder_card
-from jepa_world_model.model_card import SolverPreset
-from jepa_world_model.official_checkpoints import load_encoder, load_predictor, open_official
+from jepa_world_model.official_checkpoints import load_encoder
 from jepa_world_model.training.distributed import process_device
 from jepa_world_model.training.encoder_run import EncoderShape, encoder_files, load_run_encoder
 from jepa_world_model.training.energy_metric import EnergyMetric, MetricConfig, fit_energy_metric
 from jepa_world_model.training.energy_scale import EnergyScale, energy_scale
 from jepa_world_model.training.engine import Engine
-from jepa_world_model.training.fine_tune import FineTuneConfig, choose_trained, merge_changes, training_bytes
 from jepa_world_model.training.frozen_latents import (
     CacheMode,
     StandardizedLatents,
@@ -60,13 +56,10 @@ class TrainConfig:
 
     Attributes:
         data, validation: folders of training and held-out episodes.
+        encoder_run: run folder of ``jepa pretrain``, a checkpoint of this package, a released file, or an encoder of
+            another kind with a local weights file, ``timm:NAME@FILE``.
         out: run folder.
         checkpoint: the ``.safetensors`` to write.
-        encoder_run: run folder of ``jepa pretrain``, a checkpoint of this package, a released file, or an encoder of
-            another kind with a local weights file, ``timm:NAME@FILE``; left out, it is ``initial``.
-        initial: checkpoint of this package or released file whose predictor is trained on, such as
-            ``vjepa2-ac-vitg.pt``; the options of a new predictor's shape have no effect then.
-        tune: what of an initial predictor is trained.
         image_size: side to which a LeRobot dataset's images are scaled; 0 keeps square ones as they are.
         encoder: the encoder's shape, for a run that did not write it down.
         told: what the predictor is told of states and actions in training.
@@ -84,11 +77,9 @@ class TrainConfig:
 
     data: Path
     validation: Path
+    encoder_run: Path
     out: Path
     checkpoint: Path
-    encoder_run: Path | None = None
-    initial: Path | None = None
-    tune: FineTuneConfig = field(default_factory=FineTuneConfig)
     image_size: int = 0
     encoder: EncoderShape = field(default_factory=EncoderShape)
     predictor: PredictorShape = field(default_factory=PredictorShape)
@@ -103,18 +94,6 @@ class TrainConfig:
     max_step_m: float = 0.2
     cache: CacheMode = "auto"
     device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.initial is not None and self.first_predictor is not None:
-            raise ValueError("initial and first_predictor both name a predictor to start from: give one")
-
-    @property
-    def encoder_source(self) -> Path:
-        """Where the encoder comes from; raises ValueError when nothing says it."""
-        source = self.encoder_run or self.initial
-        if source is None:
-            raise ValueError("expected --encoder-run, a run of `jepa pretrain` or a released file, or --initial")
-        return source
 
 
 @dataclass(frozen=True)
@@ -146,8 +125,7 @@ def train(config: TrainConfig) -> Path:
     engine.run("train")
     if engine.is_main:
         validation = _with_latents(config, encoder, held_out, data.latents.statistics)
-        trained = merge_changes(predictor.cpu().eval())
-        _finish(config, encoder, trained, data, validation, metric, time.monotonic() - started)
+        _finish(config, encoder, predictor.cpu().eval(), data, validation, metric, time.monotonic() - started)
     return config.checkpoint
 
 
@@ -155,9 +133,7 @@ def _inputs(config: TrainConfig) -> dict[str, list[Path]]:
     """The files that shape the run, beside its settings."""
     folders = {"data": config.data, "validation": config.validation}
     inputs = {name: files_below(folder) for name, folder in folders.items()}
-    inputs["encoder_run"] = encoder_files(config.encoder_source)
-    if config.initial is not None:
-        inputs["initial"] = files_below(config.initial)
+    inputs["encoder_run"] = encoder_files(config.encoder_run)
     if config.first_predictor is not None:
         kept = config.first_predictor / PREDICTOR_FILE
         inputs["first_predictor"] = [kept if kept.exists() else config.first_predictor / STATE_FILE]
@@ -166,7 +142,7 @@ def _inputs(config: TrainConfig) -> dict[str, list[Path]]:
 
 def frozen_encoder(config: TrainConfig, image_size: int) -> Encoder:
     """The encoder to train on: of a finished run, of a checkpoint of this package, a released one, or of a kind."""
-    source = config.encoder_source
+    source = config.encoder_run
     encoder: Encoder
     if source.is_file() or any(source.glob("*.safetensors")) or EncoderSource.parse(source):
         encoder = load_encoder(source)
@@ -220,8 +196,6 @@ def _objective(
 def build_predictor(config: TrainConfig, encoder: Encoder, episodes: EpisodeArrays) -> ActionConditionedPredictor:
     """The predictor of an earlier run, or a new one at the data's scale."""
     torch.manual_seed(config.post.seed)
-    if config.initial is not None:
-        return _initial_predictor(config, config.initial, encoder)
     first = config.first_predictor
     if first is None:
         return predictor_for_data(config.predictor, encoder.config, episodes)
@@ -230,31 +204,6 @@ def build_predictor(config: TrainConfig, encoder: Encoder, episodes: EpisodeArra
     predictor = ActionConditionedPredictor(predictor_config(config.predictor, encoder.config))
     predictor.load_state_dict(torch.load(first / STATE_FILE, map_location="cpu", weights_only=True)["module"])
     return trained_parts(predictor, config.predictor)
-
-
-def _initial_predictor(config: TrainConfig, initial: Path, encoder: Encoder) -> ActionConditionedPredictor:
-    """The predictor of a checkpoint, with what is trained of it. Raises ValueError for latents of another shape."""
-    predictor = load_predictor(initial).train().requires_grad_(True)
-    expected = predictor.config.patches, predictor.config.embed_dim
-    got = encoder.config.tokens_per_frame, encoder.config.embed_dim
-    if expected != got:
-        raise ValueError(
-            f"the predictor of {initial} expects latents {list(expected)} and the encoder gives {list(got)}: give "
-            f"images of {predictor.config.image_size} pixels (--image-size) and its own encoder"
-        )
-    predictor = choose_trained(trained_parts(predictor, config.predictor), config.tune)
-    needed = training_bytes(predictor, config.post.batch, config.post.clip_frames, config.post.rollout_steps)
-    tqdm.write(f"training the predictor takes at most {needed / 1e9:.1f} GB on a graphics card, beside the encoder")
-    return predictor
-
-
-def _initial_preset(config: TrainConfig) -> SolverPreset:
-    """How plans are searched for with the model that the training starts from."""
-    if config.initial is None:
-        return "table"
-    if is_official(config.initial):
-        return open_official(config.initial).card(config.initial.stem).solver_preset
-    return open_world_model(config.initial).card.solver_preset
 
 
 def _finish(
@@ -270,7 +219,7 @@ def _finish(
     held_out_latents = validation.latents.whole()
     held_out = validation.episodes.first(len(held_out_latents))
     robot = None if metric is None else metric.robot
-    trained = read_provenance(config.encoder_source)
+    trained = read_provenance(config.encoder_run)
     origin: dict[str, Any] = {
         **provenance("jepa train", config, data.episodes),
         "objective": trained.get("config", {}).get("objective", "joint") if trained else "given encoder",
@@ -315,7 +264,6 @@ def write_checkpoint(
         surprise_energy=scale.surprise_energy,
         gripper_weight_m=config.metric.gripper_weight,
         scene_rows=0 if metric is None else metric.scene_rows,
-        solver_preset=_initial_preset(config),
     )
     weights = None if metric is None else metric.weights
     save_world_model(config.checkpoint, encoder, predictor, card, origin, statistics.mean, statistics.std, weights)

@@ -14,16 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorConfig
-from jepa_world_model.rope import Generation, grid_positions
+from jepa_world_model.rope import grid_positions
 from jepa_world_model.training.augment import CropConfig
 from jepa_world_model.training.distributed import gather_rows
 from jepa_world_model.training.masks import LONG_RANGE, SHORT_RANGE, Grid, MaskConfig, TokenMask
 from jepa_world_model.training.sigreg import random_directions, sigreg
 from jepa_world_model.training.vicreg import covariance_loss, variance_loss
 from jepa_world_model.vision_transformer import VisionTransformer
-
-_FIRST_GRID = 16
-"""Patches along a side of a picture of 256 pixels."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +35,10 @@ class VJepaConfig:
             V-JEPA 2, section 2.3); 0 keeps the value from before.
         masks: kinds of masks; each clip is masked once by every one.
         predictor_dim, predictor_depth, predictor_heads: of the masked predictor.
-        predictor_generation: whose predictor: see :class:`MaskedPredictorConfig`.
-        shared_mask_token: all kinds of masks share one learned token, as published, where tokens differ by the clips'
-            length; otherwise each kind has its own.
         ema: share of the target encoder that stays at every step.
         context_weight: weight of the error at visible tokens, divided by the root of their distance to the next
             hidden one (2.1: 0.5); 0 leaves it out.
-        context_start_step: step up to which that weight is 0.
-        context_warmup_steps: over which it grows from 0 then.
-        context_offset: measure that distance in tokens of a 256-pixel picture, as 2.1 does for larger ones.
-        cooldown_weighted: whether the division goes on in the cool-down; 2.1 counts all visible tokens alike there.
+        context_warmup_steps: over which that weight grows from 0.
         deep_supervision: predict four levels of the encoder, not the last alone (2.1).
         sigreg_weight: weight of SIGReg on the clips' mean tokens, linearly projected.
         variance_weight, covariance_weight: weights of VICReg's terms on the same.
@@ -64,14 +55,9 @@ class VJepaConfig:
     predictor_dim: int = 96
     predictor_depth: int = 4
     predictor_heads: int = 3
-    predictor_generation: Generation = "2.0"
-    shared_mask_token: bool = False
     ema: float = 0.99925
     context_weight: float = 0.0
-    context_start_step: int = 0
     context_warmup_steps: int = 0
-    context_offset: bool = False
-    cooldown_weighted: bool = True
     deep_supervision: bool = False
     sigreg_weight: float = 0.0
     variance_weight: float = 0.0
@@ -85,11 +71,6 @@ class VJepaConfig:
         """Whether a term against collapse is on."""
         return max(self.sigreg_weight, self.variance_weight, self.covariance_weight) > 0
 
-    @property
-    def mask_tokens(self) -> int:
-        """Learned mask tokens that are used."""
-        return 1 if self.shared_mask_token else len(self.masks)
-
 
 @dataclass(frozen=True)
 class VJepaBatch:
@@ -101,7 +82,6 @@ class VJepaBatch:
         grid: tokens of a clip along time, height and width.
         context_weight: of the error at visible tokens, at this step.
         seed: of the random directions.
-        weighted: whether errors at visible tokens are divided by the root of their distance.
     """
 
     clips: Tensor
@@ -109,7 +89,6 @@ class VJepaBatch:
     grid: Grid
     context_weight: float
     seed: int
-    weighted: bool = True
 
 
 class VJepaModel(nn.Module):
@@ -129,7 +108,6 @@ class VJepaModel(nn.Module):
         _freeze_unused(encoder, config)
         self.target_encoder = copy.deepcopy(encoder).requires_grad_(False).eval()
         self.predictor = MaskedPredictor(_predictor_config(encoder, config)) if predictor is None else predictor
-        _freeze_unused_of_predictor(self.predictor, config)
         features, outputs = encoder.config.embed_dim * self._levels, config.projection_dim
         self.projection: nn.Linear | None
         self.projection = nn.Linear(features, outputs, bias=False) if config.regularized else None
@@ -144,8 +122,7 @@ class VJepaModel(nn.Module):
         terms: list[dict[str, Tensor]] = []
         for index, mask in enumerate(batch.masks):
             context = self._encode(self.encoder, batch.clips, mask.context)
-            token = index % self.config.mask_tokens
-            predicted = self.predictor.everywhere(context, mask.context, mask.target, token, batch.grid)
+            predicted = self.predictor.everywhere(context, mask.context, mask.target, index, batch.grid)
             terms.append(self._errors(predicted, targets, mask, batch) | self._spread(context, batch.seed + index))
         losses = {name: torch.stack([term[name] for term in terms]).mean() for name in terms[0]}
         return {"loss": self._total(losses, batch.context_weight), **losses}
@@ -174,13 +151,7 @@ class VJepaModel(nn.Module):
         if not self.config.context_weight:
             return {"masked": hidden_error}
         error = (predicted[:, :visible].float() - _at(targets, mask.context)).abs().mean(dim=-1)
-        if batch.weighted:
-            error = error / self._distance(mask, batch.grid).sqrt()
-        return {"masked": hidden_error, "context": error.mean()}
-
-    def _distance(self, mask: TokenMask, grid: Grid) -> Tensor:
-        distance = hidden_distance(mask, grid)
-        return distance / max(1, grid[1] // _FIRST_GRID) if self.config.context_offset else distance
+        return {"masked": hidden_error, "context": (error / hidden_distance(mask, batch.grid).sqrt()).mean()}
 
     def _spread(self, context: Tensor, seed: int) -> dict[str, Tensor]:
         """Terms against collapse, on what the visible tokens of each clip say on average."""
@@ -206,9 +177,7 @@ class VJepaModel(nn.Module):
             "variance": config.variance_weight,
             "covariance": config.covariance_weight,
         }
-        # The error at visible tokens keeps its place while its weight is 0: its layer has to have a gradient.
-        kept = [name for name in losses if name == "context" or weights[name]]
-        return torch.stack([weights[name] * losses[name] for name in kept if name in weights]).sum()
+        return torch.stack([weights[name] * value for name, value in losses.items() if weights[name]]).sum()
 
 
 def hidden_distance(mask: TokenMask, grid: Grid) -> Tensor:
@@ -232,41 +201,28 @@ def _freeze_unused(encoder: VisionTransformer, config: VJepaConfig) -> None:
             norm.requires_grad_(False)
 
 
-def _freeze_unused_of_predictor(predictor: MaskedPredictor, config: VJepaConfig) -> None:
-    """The same for a predictor of 2.1, which sees clips here, and no images."""
-    if predictor.config.generation == "2.0":
-        return
-    predictor.img_mod_embed.requires_grad_(False)
-    if not config.context_weight:
-        predictor.predictor_proj_context.requires_grad_(False)
-
-
 def _predictor_config(encoder: VisionTransformer, config: VJepaConfig) -> MaskedPredictorConfig:
-    shape, levels = encoder.config, 4 if config.deep_supervision else 1
-    own_levels = config.predictor_generation == "2.1"
+    shape = encoder.config
     return MaskedPredictorConfig(
         image_size=shape.image_size,
         num_frames=config.frames,
-        embed_dim=shape.embed_dim * (1 if own_levels else levels),
-        levels=levels if own_levels else 1,
-        generation=config.predictor_generation,
-        rotary_grid=shape.rotary_grid,
+        embed_dim=shape.embed_dim * (4 if config.deep_supervision else 1),
         predictor_dim=config.predictor_dim,
         depth=config.predictor_depth,
         num_heads=config.predictor_heads,
-        num_mask_tokens=config.mask_tokens,
+        num_mask_tokens=len(config.masks),
     )
 
 
 def predictor_for(encoder_predictor: MaskedPredictor, config: VJepaConfig) -> MaskedPredictor:
-    """An official predictor with the mask tokens that are used: others would have no gradient.
+    """An official predictor with one mask token per kind of mask: unused ones would have no gradient.
 
     Raises:
         ValueError: it predicts one level, and the objective wants four.
     """
     if config.deep_supervision:
         raise ValueError("a released masked predictor knows one level; leave it out or deep supervision off")
-    kept = min(config.mask_tokens, len(encoder_predictor.mask_tokens))
+    kept = min(len(config.masks), len(encoder_predictor.mask_tokens))
     encoder_predictor.mask_tokens = encoder_predictor.mask_tokens[:kept]
     encoder_predictor.config = replace(encoder_predictor.config, num_mask_tokens=kept)
     return encoder_predictor

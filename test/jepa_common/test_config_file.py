@@ -9,7 +9,7 @@ import pytest
 import tyro
 import yaml
 
-from jepa_common.config_file import ConfigFileError, preset_file, with_config_file
+from jepa_common.config_file import ConfigFileError, with_config_file
 from jepa_world_model.training.pretrain import PretrainConfig
 from jepa_world_model.training.run_folder import plain
 
@@ -61,7 +61,7 @@ def test_of_several_files_the_later_one_wins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["--config-file"], ["--config-file="], ["--out", "a", "--config-file", ""]])
 def test_an_option_without_its_file_is_refused(arguments: list[str]) -> None:
-    with pytest.raises(ConfigFileError, match="expected a YAML file or a preset"):
+    with pytest.raises(ConfigFileError, match="expected a YAML file behind it"):
         with_config_file(arguments)
 
 
@@ -83,15 +83,3 @@ def test_the_file_that_a_run_leaves_gives_the_same_configuration(tmp_path: Path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(asdict(config))))
     arguments = with_config_file(["--config-file", str(tmp_path / "config.yaml")])
     assert tyro.cli(PretrainConfig, args=arguments) == config
-
-
-def test_a_preset_is_a_recipe_of_the_package_and_options_beside_it_win() -> None:
-    words = with_config_file(["--loop.steps", "5", "--preset", "vjepa2_ac"])
-    assert words[-2:] == ["--loop.steps", "5"]
-    assert words[words.index("--post.rollout_states") + 1] == "recorded"
-    assert preset_file("vjepa2").name == "vjepa2.yaml"
-
-
-def test_an_unknown_preset_is_told_which_there_are() -> None:
-    with pytest.raises(ConfigFileError, match=r"expected one of .*vjepa2, vjepa2_1, vjepa2_ac, got 'vjepa3'"):
-        with_config_file(["--preset", "vjepa3"])

@@ -15,6 +15,7 @@ from jepa_planner.solvers import (
     SolverConfig,
     SolverError,
     make_solver,
+    published_solver_config,
 )
 from jepa_planner.solvers.cem import CemConfig, CemSolver
 from jepa_planner.solvers.icem import coloured_noise
@@ -172,6 +173,19 @@ def test_gripper_dead_zone_zeroes_small_commands_only() -> None:
     actions = np.zeros((3, 7))
     actions[:, 6] = [0.2, -0.3, 2.0]
     np.testing.assert_allclose(bounds.finish(actions)[:, 6], [0.0, -0.3, 0.75])
+
+
+def test_published_settings_are_those_of_the_paper() -> None:
+    paper, wrapper = published_solver_config(), published_solver_config("wrapper")
+    assert (paper.samples, paper.iterations, paper.horizon, paper.elites, paper.max_step) == (
+        800,
+        10,
+        1,
+        10,
+        0.075,
+    )
+    assert (wrapper.samples, wrapper.horizon, wrapper.momentum_mean, wrapper.max_step) == (400, 2, 0.15, 0.05)
+    np.testing.assert_allclose(paper.bounds().initial_std(), [0.075, 0.075, 0.075, 0, 0, 0, 1.0])
 
 
 def test_icem_keeps_elites_and_asks_for_fewer_candidates_each_iteration() -> None:

@@ -7,27 +7,22 @@ import pickle
 from argparse import Namespace
 from dataclasses import asdict
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from jepa_world_model.action_predictor import ActionConditionedPredictor, ActionPredictorConfig
 from jepa_world_model.checkpoint_errors import CheckpointError
-from jepa_world_model.checkpoint_header import read_card
 from jepa_world_model.convert import ConvertConfig, convert
-from jepa_world_model.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from jepa_world_model.official_checkpoints import (
     NetworkShapes,
     load_encoder,
-    load_masked_predictor,
     load_predictor,
+    official_version,
     open_official,
-    source_digest,
 )
 from jepa_world_model.registry import OFFICIAL_MODELS, OfficialModel
 from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
-from jepa_world_model.world_model import WorldModel
 
 TINY = NetworkShapes(
     EncoderConfig(image_size=32, num_frames=4, embed_dim=24, depth=2, num_heads=2),
@@ -104,12 +99,9 @@ def test_converting_and_loading_again_gives_the_same_outputs(official, shapes_fi
     report = convert(ConvertConfig(official, target, config=shapes_file))
     clip, actions, states = torch.randn(1, 3, 2, 32, 32), torch.randn(1, 1, 7), torch.randn(1, 1, 7)
     tokens = load_encoder(official, shapes=TINY)(clip)
-    # Where weights lie in memory decides in which order products are summed.
-    torch.testing.assert_close(load_encoder(target)(clip), tokens, rtol=0, atol=1e-6)
+    assert torch.equal(load_encoder(target)(clip), tokens)
     expected = load_predictor(official, shapes=TINY)(tokens, actions, states)
-    torch.testing.assert_close(load_predictor(target)(tokens, actions, states), expected, rtol=0, atol=1e-6)
-    for name, weight in load_predictor(official, shapes=TINY).state_dict().items():
-        assert torch.equal(load_predictor(target).state_dict()[name], weight)
+    assert torch.equal(load_predictor(target)(tokens, actions, states), expected)
     assert {"opt", "epoch", "encoder"} <= set(report.left_out)
     assert json.loads((tmp_path / "index.json").read_text())["tiny.safetensors"]["version"] == report.card.version
 
@@ -306,7 +298,7 @@ def test_a_part_that_is_missing_is_named(sharded, number, with_index):
     (sharded / name).unlink()
     if not with_index:
         (sharded / "model.safetensors.index.json").unlink()
-    for use in (load_encoder, source_digest):
+    for use in (load_encoder, official_version):
         with pytest.raises(CheckpointError, match=f"{name} is missing"):
             use(sharded)
 
@@ -354,10 +346,10 @@ def test_wrappers_of_hugging_face_models_are_stripped(tmp_path, encoder, prefix)
 
 
 def test_the_version_of_a_model_in_parts_depends_on_every_part(sharded):
-    before = source_digest(sharded)
+    before = official_version(sharded)
     last = sorted(sharded.glob("model-*"))[2]
     save_file({name: tensor + 1 for name, tensor in load_file(last).items()}, last)
-    assert source_digest(sharded) != before
+    assert official_version(sharded) != before
 
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 1234567\n"
@@ -563,72 +555,3 @@ def test_a_wrong_configuration_file_is_refused(tmp_path, values, words):
     path.write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match=words):
         NetworkShapes.read(path)
-
-
-MASKED = MaskedPredictorConfig(
-    32, num_frames=4, embed_dim=24, predictor_dim=12, depth=1, num_heads=2, num_mask_tokens=3
-)
-PRETRAINED = NetworkShapes(TINY.encoder, masked_predictor=MASKED)
-
-
-@pytest.fixture
-def pretrained(tmp_path):
-    """A file as pretraining leaves it, with its masked predictor, and its shapes."""
-    torch.manual_seed(1)
-    masked = MaskedPredictor(MASKED).state_dict()
-    path = official_file(tmp_path / "pretrained.pt", predictor={f"module.backbone.{k}": v for k, v in masked.items()})
-    shapes = tmp_path / "pretrained.json"
-    shapes.write_text(json.dumps({"encoder": asdict(TINY.encoder), "masked_predictor": asdict(MASKED)}))
-    return path, shapes
-
-
-def test_a_conversion_keeps_the_masked_predictor(pretrained, tmp_path):
-    source, shapes = pretrained
-    target = tmp_path / "converted.safetensors"
-    report = convert(ConvertConfig(source, target, config=shapes))
-    assert "masked_predictor" not in report.left_out
-    kept, original = load_masked_predictor(target), open_official(source, shapes=PRETRAINED).load("masked_predictor")
-    assert kept.config == MASKED
-    for name, weight in original.state_dict().items():
-        assert torch.equal(kept.state_dict()[name], weight)
-
-
-def test_a_masked_predictor_without_a_shape_is_left_out_and_named(pretrained, tmp_path):
-    shapes = tmp_path / "encoder.json"
-    shapes.write_text(json.dumps({"encoder": asdict(TINY.encoder)}))
-    target = tmp_path / "converted.safetensors"
-    assert "masked_predictor" in convert(ConvertConfig(pretrained[0], target, config=shapes)).left_out
-    assert load_masked_predictor(target) is None
-
-
-def test_a_released_file_and_its_conversion_are_one_model(official, shapes_file, pretrained, tmp_path):
-    for source, shapes, config in ((official, TINY, shapes_file), (pretrained[0], PRETRAINED, pretrained[1])):
-        target = tmp_path / f"{source.stem}.safetensors"
-        convert(ConvertConfig(source, target, config=config))
-        direct = WorldModel.load(source, shapes=shapes, parts=("encoder",)).card
-        assert direct == WorldModel.load(target, parts=("encoder",)).card == read_card(target)
-        assert len(direct.version) == 12
-
-
-def test_numbers_of_numpy_among_the_bookkeeping_do_no_harm(tmp_path):
-    numbers = {"loss": np.float64(0.25), "epoch": np.int32(3), "done": np.bool_(True), "lr": [np.float32(1e-3)]}
-    path = official_file(tmp_path / "tiny.pt", **numbers)
-    assert load_encoder(path, shapes=TINY).blocks[0].attn.qkv.weight.abs().sum() > 0
-    assert set(numbers) <= set(open_official(path, shapes=TINY).weights.left_out)
-
-
-@pytest.mark.parametrize("value", [np.array(["a"], dtype=object)[0:1], np.datetime64("2026-01-01"), np.str_("x")])
-def test_what_is_no_number_is_refused_as_before(tmp_path, value):
-    path = official_file(tmp_path / "tiny.pt", extra=value)
-    with pytest.raises(CheckpointError, match="more than tensors"):
-        open_official(path, shapes=TINY)
-
-
-def test_a_scalar_that_hides_a_call_is_not_opened(tmp_path):
-    class Hidden:
-        def __reduce__(self):
-            return np._core.multiarray.scalar, (np.dtype("O"), pickle.dumps(print))
-
-    path = official_file(tmp_path / "tiny.pt", extra=Hidden())
-    with pytest.raises(CheckpointError, match="more than tensors"):
-        open_official(path, shapes=TINY)

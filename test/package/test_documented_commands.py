@@ -16,7 +16,6 @@ import pytest
 import tyro
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 
-from jepa_common.config_file import with_config_file
 from jepa_common.qos_profiles import latched_qos
 from jepa_tools.cli import COMMANDS, configuration_type
 
@@ -55,7 +54,7 @@ def misunderstood(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         return ""
     command = next(command for command in COMMANDS if command.name == name)
     try:
-        tyro.cli(configuration_type(command.load()), args=with_config_file(options))
+        tyro.cli(configuration_type(command.load()), args=options)
     except SystemExit:
         return f"{shlex.join(words)}: {capsys.readouterr().err}"
     return ""

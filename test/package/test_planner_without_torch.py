@@ -10,10 +10,10 @@ import pytest
 PLANNER = """
 from jepa_planner.planner_node import PlannerNode
 from jepa_planner.solvers import SolverConfig, make_solver
-from jepa_world_model.checkpoint_header import read_card
+from jepa_world_model.checkpoint_header import open_header
 for solver in ("cem", "icem", "mppi"):
     make_solver(SolverConfig(solver=solver))
-print(read_card("franka-table-small").model_id)
+print(open_header("franka-table-small").card.model_id)
 """
 DOCTOR = """
 from jepa_tools.doctor.weights import model_loads

@@ -16,7 +16,6 @@ from untrained_models import save_untrained
 
 from jepa_planner.goals import Outcome, Progress
 from jepa_planner.mpc import Action
-from jepa_planner.solvers import PRESETS, SolverConfig
 from jepa_sim.environment import TableEnvironment
 from jepa_sim.task_names import TASK_NAMES
 from jepa_sim.tasks import NearStart, StepChanges, make_task
@@ -28,7 +27,6 @@ from jepa_tools.sim_eval.protocols import PROTOCOL_NAMES, PROTOCOLS
 from jepa_tools.sim_eval.report import ReportConfig, TaskSection, write_report
 from jepa_tools.sim_eval.statistics import format_table, statistics
 from jepa_world_model.checkpoint import add_decoder, open_world_model
-from jepa_world_model.model_card import ModelCard
 from jepa_world_model.picture_decoder import PictureDecoder, PictureDecoderConfig
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -292,14 +290,3 @@ def test_the_table_leaves_out_what_was_not_measured(environment: TableEnvironmen
     row = statistics([run_hold_still(environment)])
     assert row["plan_ms"] == {"median": None, "p90": None}
     assert format_table({"hold_still": row}).splitlines()[-1].rstrip().endswith("-")
-
-
-def test_the_card_chooses_the_search_unless_one_is_set() -> None:
-    ac, table = ModelCard("ac", solver_preset="vjepa2_ac_paper"), ModelCard("table", max_step_m=0.2)
-    published = ControlConfig().with_card(ac)
-    assert published.solver == PRESETS["vjepa2_ac_paper"].solver and not published.mpc.warm_start
-    own = ControlConfig().with_card(table)
-    assert own.solver == replace(PRESETS["table"].solver, max_step=0.2) and own.mpc.warm_start
-    assert ControlConfig(preset="table").with_card(ac).solver.samples == 64
-    changed = ControlConfig(solver=SolverConfig(samples=99)).with_card(ac)
-    assert changed.solver.samples == 99 and changed.solver.iterations == 3 and changed.mpc.warm_start
