@@ -24,9 +24,9 @@ from jepa_world_model.checkpoint import (
     open_world_model,
 )
 from jepa_world_model.checkpoint_errors import CheckpointError
-from jepa_world_model.checkpoint_header import is_official
 from jepa_world_model.data.episodes import EpisodeArrays, load_episodes
 from jepa_world_model.encoders import Encoder
+from jepa_world_model.official_checkpoints import is_official
 from jepa_world_model.picture_decoder import PictureDecoder, PictureDecoderConfig, to_pixels
 from jepa_world_model.preprocess import resize_and_crop
 from jepa_world_model.training.distributed import Part, process_device
