@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -238,12 +239,12 @@ def _usage(process: int) -> tuple[float, int] | None:
     """Resident memory, MB, and open files; None when it is gone."""
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-        return pages * 4096 / 1e6, len(list(Path(f"/proc/{process}/fd").iterdir()))
+        return pages * resource.getpagesize() / 1e6, len(list(Path(f"/proc/{process}/fd").iterdir()))
     except (OSError, IndexError):
         return None
 
 
-# --- the table ----------------------------------------------------------------------------------------------
+# --- the report ---------------------------------------------------------------------------------------------
 
 
 def _row_line(row: Mapping[str, Any]) -> str:

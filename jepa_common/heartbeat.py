@@ -91,9 +91,6 @@ class PeerWatch:
         ):
             self._heard[name] = self._clock.seconds
 
-    def _is_peer(self, name: str) -> bool:
-        return name != self._own_name and _NAME.fullmatch(name) is not None
-
     def silent(self) -> dict[str, str]:
         """Why each silent node is taken for hung, by its name without the namespace; to be called every 0.1 s."""
         now = self._clock.advance()

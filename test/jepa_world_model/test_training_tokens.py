@@ -15,13 +15,17 @@ from jepa_world_model.action_predictor import ActionConditionedPredictor, Action
 from jepa_world_model.layers import plain_attention
 from jepa_world_model.training.color_moments import ColorMoments
 from jepa_world_model.training.encoder_run import EncoderShape
+from jepa_world_model.training.joint import STATE_FEATURES
 from jepa_world_model.training.loop import LoopConfig
 from jepa_world_model.training.post_train import PostTrainConfig
 from jepa_world_model.training.predictions import Prediction, predict_clip, shares_of_change
 from jepa_world_model.training.predictor_run import PredictorShape, load_run_predictor
 from jepa_world_model.training.pretrain import PretrainConfig, pretrain
+from jepa_world_model.training.run_folder import RunFolderError
 from jepa_world_model.training.scene_rows import SceneConfig
+from jepa_world_model.training.tokens import TokenBatch, TokenConfig, TokenModel
 from jepa_world_model.training.train import TrainConfig, train
+from jepa_world_model.vision_transformer import EncoderConfig, VisionTransformer
 from jepa_world_model.world_model import WorldModel
 
 RED = np.array([220, 30, 30], np.uint8)
@@ -149,6 +153,66 @@ def test_encoder_and_predictor_learn_together_and_go_on_to_a_checkpoint(tmp_path
     assert robot is not None and scene is not None
     assert len(robot) == 10, "the robot's rows, whatever else is followed"
     assert len(scene) == 10 + model.card.scene_rows > 10
+
+
+def test_a_run_goes_on_with_the_predictor_of_an_earlier_one(tmp_path: Path) -> None:
+    data = save_episodes(tmp_path / "episodes")
+    pretrain(small_run(data, tmp_path / "first"))
+    still = LoopConfig(steps=1, warmup_steps=1, learning_rate=1e-9, matrix_rate=1e-9)
+    pretrain(replace(small_run(data, tmp_path / "second"), initial=tmp_path / "first", seed=1, loop=still))
+    first, second = (load_run_predictor(tmp_path / name).state_dict() for name in ("first", "second"))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_another_predictor_is_another_start(tmp_path: Path) -> None:
+    data = save_episodes(tmp_path / "episodes")
+    pretrain(small_run(data, tmp_path / "first"))
+    config = replace(small_run(data, tmp_path / "second"), initial=tmp_path / "first")
+    pretrain(config)
+    weights = tmp_path / "first" / "predictor.pt"
+    torch.save({name: 2 * value for name, value in load_run_predictor(weights.parent).state_dict().items()}, weights)
+    with pytest.raises(RunFolderError, match="initial"):
+        pretrain(config)
+
+
+def token_model() -> TokenModel:
+    torch.manual_seed(0)
+    shape = EncoderConfig(image_size=32, patch_size=PATCH, embed_dim=24, depth=1, num_heads=2)
+    predictor = ActionPredictorConfig(
+        image_size=32, patch_size=PATCH, embed_dim=24, predictor_dim=16, depth=1, num_heads=2
+    )
+    return TokenModel(VisionTransformer(shape), ActionConditionedPredictor(predictor), 6, TokenConfig())
+
+
+def token_batch(change: Tensor) -> TokenBatch:
+    generator = torch.Generator().manual_seed(1)
+    frames, moments = torch.randn(2, 3, 3, 32, 32, generator=generator), torch.randn(2, 3, 4, 6, generator=generator)
+    states, actions = torch.zeros(2, 3, 7), torch.zeros(2, 2, 7)
+    features = torch.randn(2, 3, STATE_FEATURES, generator=generator)
+    return TokenBatch(frames, moments, change, states, features, actions, torch.ones(2, 2, 7))
+
+
+@torch.no_grad()
+def test_read_outs_start_where_they_are_no_worse_than_the_mean() -> None:
+    model, batch = token_model(), token_batch(torch.ones(6))
+    before = float(model(batch)["moments"])
+    model.fit_moments(batch.frames.flatten(0, 1), batch.moments.flatten(0, 1))
+    terms = model(batch)
+    centred = batch.moments - batch.moments.mean(dim=(0, 1, 2))
+    assert float(terms["moments"]) <= float(centred.square().mean()) < before
+    assert float(terms["state"]) == pytest.approx(float(batch.features.square().mean()))
+    assert float(terms["inverse"]) == pytest.approx(1.0)
+
+
+@torch.no_grad()
+def test_what_seldom_moves_weighs_as_its_own_change_says() -> None:
+    model = token_model()
+    change = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.1])
+    equal, seldom = model(token_batch(torch.ones(6))), model(token_batch(change))
+    assert float(equal["moving_moments"]) == pytest.approx(float(equal["predicted_moments"]))
+    assert float(seldom["predicted_moments"]) == pytest.approx(float(equal["predicted_moments"]))
+    assert float(seldom["moving_moments"]) > float(equal["moving_moments"])
 
 
 def test_labels_are_never_read_in_training(tmp_path: Path) -> None:
