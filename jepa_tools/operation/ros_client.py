@@ -17,6 +17,8 @@ from rclpy.subscription import Subscription
 
 POLL_SECONDS = 0.01
 SERVICE_SECONDS = 20.0
+ASK_AGAIN_SECONDS = 2.0
+"""A question to a process that was killed is never answered, and the graph shows its services for a while longer."""
 
 
 class RosTimeoutError(TimeoutError):
@@ -146,7 +148,7 @@ class RosClient:
     def _state_before(self, deadline: float, name: str, known: str) -> str:
         """The node's lifecycle state; what was `known` before when it does not answer in time."""
         try:
-            return self.lifecycle_state(name, max(0.1, deadline - time.monotonic()))
+            return self.lifecycle_state(name, min(ASK_AGAIN_SECONDS, max(0.1, deadline - time.monotonic())))
         except RosTimeoutError:
             return known
 

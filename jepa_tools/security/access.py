@@ -63,10 +63,20 @@ _ROBOT = Access(
     publish=("joint_states", "desired_joint_states", "controller_state", "robot_description"),
     subscribe=("joint_trajectory", "gripper_trajectory"),
 )
+_SCENE = ("spawn_entity", "delete_entity", "get_entity_state", "set_entity_state", "reset_simulation")
+# Those of Gazebo that the simulated table speaks where their packages are installed.
+_SCENE_SERVICES = (
+    *(f"gazebo/{name}" for name in (*_SCENE, "get_model_list", "reset_world", "pause_physics", "unpause_physics")),
+    *(f"gzserver/{name}" for name in (*_SCENE, "get_entities", "set_simulation_state", "step_simulation",
+                                      "get_simulator_features")),
+)  # fmt: skip
 _PLANNER_ACTIONS = ("~/calibrate", "~/pause", "~/resume", "~/step", "~/stop")
 
 NODES: dict[str, Access] = {
-    "sim": _OUR_NODE | _CAMERA | _ROBOT | Access(publish=("/clock", "objects"), reply=("reset_simulation",)),
+    "sim": _OUR_NODE
+    | _CAMERA
+    | _ROBOT
+    | Access(publish=("/clock", "objects"), reply=("reset_simulation", *_SCENE_SERVICES)),
     "encoder": _LIFECYCLE_NODE
     | Access(
         publish=("latent", "goal_latent"),

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -278,12 +278,17 @@ def test_controllers_own_word_on_what_it_follows_is_heard(rig, nodes) -> None:
     # A package of its own, which not every environment has.
     state = pytest.importorskip("control_msgs.msg").JointTrajectoryControllerState
     publisher = nodes.publisher(state, "controller_state", latest_qos())
-    heard: list[float] = []
-    rig.planner._loop.desired_state = lambda stamp, names, positions: heard.append(positions[list(names).index("a")])
+    heard: list[tuple[float, float]] = []
+
+    def hear(stamp: float, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float]) -> None:
+        index = list(names).index("a")
+        heard.append((positions[index], velocities[index]))
+
+    rig.planner._loop.desired_state = hear
     message = state(joint_names=["b", "a"])
-    message.reference.positions = [1.0, 2.0]
+    message.reference.positions, message.reference.velocities = [1.0, 2.0], [3.0, 4.0]
     publisher.publish(message)
-    rig.wait_for(lambda: heard == [2.0], "what the controller says")
+    rig.wait_for(lambda: heard == [(2.0, 4.0)], "what the controller says")
 
 
 @pytest.mark.parametrize("topic", ["joint_states", "joint_trajectory", "latent"])
