@@ -141,6 +141,8 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
         self.configured.close()
         self._heartbeat.end()
         super().destroy_node()
+        # rclpy leaves this to the garbage collector. Until then it keeps the participant, whose endpoints others see.
+        self._state_machine.destroy_when_not_in_use()
 
     # --- lifecycle ------------------------------------------------------------------------------------------
 

@@ -20,12 +20,14 @@ from jepa_tools.operation.ros_client import RosClient
 from jepa_tools.view.board import Board
 from jepa_tools.view.config import ViewConfig
 from jepa_tools.view.page_server import Address, PageServer
-from jepa_tools.view.robot_listener import SERVICE_SECONDS, RobotListener
+from jepa_tools.view.robot_listener import RobotListener
 from jepa_world_model.picture_strip import jpeg
 
 Picture = npt.NDArray[np.uint8]
 
 _POLL_SECONDS = 0.03
+# A client of the action is made with the first goal: on a busy machine it takes some seconds to find the planner.
+_PLANNER_SECONDS = 10.0
 _PICTURE_FILES = (".png", ".jpg", ".jpeg")
 _LARGEST_GOAL = 4096  # pixels along a side
 
@@ -147,7 +149,7 @@ class LiveView:
     def _pursue(self, picture: Picture) -> str:
         if self._planner is None:
             action = "/".join(filter(None, ["", self._config.namespace.strip("/"), "reach_goal"]))
-            self._planner = JepaPlanner(name=action, wait_seconds=SERVICE_SECONDS)
+            self._planner = JepaPlanner(name=action, wait_seconds=_PLANNER_SECONDS)
         self._planner.reach([picture], block=False)
         return "the picture is the goal now"
 

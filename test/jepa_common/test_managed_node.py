@@ -1,8 +1,10 @@
+import gc
 import importlib.util
 import signal
 from pathlib import Path
 
 import pytest
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -54,6 +56,21 @@ def test_everything_is_undone_in_reverse_order(nodes):
     assert node.undone == ["activate", "configure"]
     nodes.run(node.start)
     assert node.is_active
+
+
+def test_others_see_no_more_of_a_node_that_was_destroyed(nodes):
+    # Its own process may go on, and may not collect garbage for a long time.
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    gc.disable()
+    try:
+        node = ExampleNode(context=context)
+        nodes.wait_until(lambda: "example" in nodes.client.get_node_names(), "the node")
+        node.destroy_node()
+        nodes.wait_until(lambda: "example" not in nodes.client.get_node_names(), "the end of the node")
+    finally:
+        gc.enable()
+        context.try_shutdown()
 
 
 def test_a_failed_configure_says_why_and_leaves_the_node_ready_for_another_try(nodes):
