@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -121,7 +121,9 @@ def collect_episodes(config: CollectConfig, progress: bool = True) -> Path:
     """
     config.out.mkdir(parents=True, exist_ok=True)
     _claim_folder(config)
-    shards, store = config.shards(), config.store()
+    store = config.store()
+    # Workers that were killed leave shards behind a gap: it is closed, also where fewer episodes are asked for now.
+    shards = replace(config, episodes=max(config.episodes, store.last * config.shard_episodes)).shards()
     missing = [shard for shard in shards if not store.is_complete(shard)]
     total = sum(shard.episodes for shard in shards)
     with tqdm(total=total, desc="collect", unit="episode", disable=not progress) as bar:

@@ -64,6 +64,10 @@ class EpisodeStore(Protocol):
     def is_complete(self, shard: Shard) -> bool:
         """Whether the file is there and has all the episodes, also when fewer were asked for before."""
 
+    @property
+    def last(self) -> int:
+        """The highest index of a file that is there; -1 where there is none. Killed processes leave gaps before it."""
+
     def write(self, shard: Shard, episodes: Sequence[Episode]) -> None:
         """Makes the file; what is left of an earlier try does not matter."""
 
@@ -88,6 +92,11 @@ class NpzStore:
             return False
         with np.load(path, allow_pickle=False) as arrays:
             return bool(len(arrays["states"]) >= shard.episodes)
+
+    @property
+    def last(self) -> int:
+        """See `EpisodeStore`."""
+        return max((int(path.stem.rpartition("_")[2]) for path in self._folder.glob("shard_*.npz")), default=-1)
 
     def write(self, shard: Shard, episodes: Sequence[Episode]) -> None:
         """See `EpisodeStore`."""
@@ -122,6 +131,11 @@ class LeRobotStore:
             return False
         rows = table.read(self._folder / numbered(EPISODES_PATH, shard.index), columns=["length"])
         return bool(rows.num_rows >= shard.episodes)
+
+    @property
+    def last(self) -> int:
+        """See `EpisodeStore`."""
+        return self._writer.last_file
 
     def write(self, shard: Shard, episodes: Sequence[Episode]) -> None:
         """See `EpisodeStore`."""

@@ -153,6 +153,20 @@ def test_an_interrupted_collection_goes_on_where_it_was(dataset: Path, tmp_path:
     assert {name: found[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize("kind", ["lerobot", "npz"])
+def test_a_gap_that_killed_workers_left_is_filled_also_when_fewer_are_asked_for(tmp_path: Path, kind: str):
+    out, whole = tmp_path / "gap", tmp_path / "whole"
+    for folder in (out, whole):
+        collect_episodes(small(folder, episodes=5, format=kind), progress=False)
+    for path in (path for path in out.rglob("*") if path.stem in ("file-001", "shard_00001")):
+        path.unlink()
+    assert len(list(out.rglob("*"))) < len(list(whole.rglob("*")))
+    collect_episodes(small(out, episodes=2, format=kind), progress=False)
+    for name in ("images", "states", "actions"):
+        np.testing.assert_array_equal(getattr(load_episodes(out), name), getattr(load_episodes(whole), name))
+    assert len(load_episodes(out).states) == 5
+
+
 def test_a_full_disk_leaves_no_half_shard(dataset: Path, tmp_path: Path):
     out = tmp_path / "data"
     # No file may become larger than this: the settings fit, a shard's files do not.

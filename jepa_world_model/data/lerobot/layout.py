@@ -151,6 +151,12 @@ class Episode:
         return len(next(iter(self.columns.values())))
 
 
+def file_number(path: Path) -> int:
+    """The number of a file that `numbered` gave its path."""
+    chunk, file = (int(name.rpartition("-")[2]) for name in (path.parent.name, path.stem))
+    return chunk * FILES_PER_CHUNK + file
+
+
 def numbered(pattern: str, index: int, video_key: str = "") -> Path:
     """Path, inside the dataset, of the file number `index` of a pattern such as `DATA_PATH`."""
     chunk, file = divmod(index, FILES_PER_CHUNK)

@@ -24,6 +24,7 @@ from jepa_world_model.data.lerobot.layout import (
     DatasetDescription,
     Episode,
     LeRobotError,
+    file_number,
     numbered,
 )
 from jepa_world_model.data.lerobot.statistics import PictureStatistics, Statistics, column_statistics, combined
@@ -47,6 +48,11 @@ class LeRobotWriter:
     def has_file(self, index: int) -> bool:
         """Whether the file number `index` is complete."""
         return (self.folder / numbered(layout.EPISODES_PATH, index)).exists()
+
+    @property
+    def last_file(self) -> int:
+        """The highest number of a complete file; -1 where there is none."""
+        return max((file_number(path) for path in episode_files(self.folder)), default=-1)
 
     def write_file(self, index: int, episodes: Iterable[Episode], first_episode: int, first_frame: int) -> int:
         """Writes the file number `index` and returns its number of episodes.
@@ -317,8 +323,13 @@ def _claim(folder: Path, description: DatasetDescription, source: str) -> None:
 
 def episode_records(folder: Path) -> Iterator[dict[str, Any]]:
     """Rows of the tables of episodes, in the order of the files."""
-    for path in sorted((folder / "meta/episodes").glob("chunk-*/file-*.parquet")):
+    for path in episode_files(folder):
         yield from table.read(path).to_pylist()
+
+
+def episode_files(folder: Path) -> list[Path]:
+    """The tables of episodes, in order."""
+    return sorted((folder / "meta/episodes").glob("chunk-*/file-*.parquet"))
 
 
 def _check_sequence(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
