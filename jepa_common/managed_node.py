@@ -46,6 +46,8 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
     cannot succeed, both raise one of `EXPECTED_FAILURES` with a message for people; the transition then
     fails and the node stays alive.
 
+    What a subclass makes in `__init__` and does not end with the node is registered in `self.created`.
+
     `silent_peers` says why other nodes are taken for hung, by their names without the namespace.
 
     Threads: everything here runs on the executor's thread. `health` may be used from any thread.
@@ -55,18 +57,20 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
         """Declares the parameters of the dataclass `parameters_type`; `options` go to `rclpy.node.Node`."""
         super().__init__(name, **options)
         self.health = HealthMonitor()
+        # On Kilted, rclpy also destroys a node whose `__init__` did not come to its end: so all that this ends is here.
+        self.created = ExitStack()
         self.configured = ExitStack()
         self.activated = ExitStack()
         self._parameters_type = parameters_type
         self._last_failure = ""
         self.silent_peers: dict[str, str] = {}
+        self._heartbeat = Heartbeat(self)
         self.declare_parameter("autostart", False)
         silence = float(self.declare_parameter("max_silence", 0.7, _MAX_SILENCE).value)
         declare_parameters(self, parameters_type)
         self.add_on_set_parameters_callback(self._refuse_late_changes)
         self._guard_change_state()
         self._diagnostics = DiagnosticsPublisher(self, self._report, self._report_peers)
-        self._heartbeat = Heartbeat(self)
         if silence > 0.0:
             self._peers = PeerWatch(self, silence)
             self.create_timer(_PEERS_SECONDS, self._watch_peers, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -136,7 +140,8 @@ class ManagedNode(LifecycleNode, Generic[Parameters]):
                 raise NodeStartError(self._last_failure)
 
     def destroy_node(self) -> None:
-        """Undoes activate and configure, then destroys the node."""
+        """Ends what was created, undoes activate and configure, then destroys the node."""
+        self.created.close()
         self.activated.close()
         self.configured.close()
         self._heartbeat.end()

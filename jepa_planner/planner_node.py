@@ -87,15 +87,11 @@ class PlannerNode(ManagedNode[PlannerParameters]):
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._status = StatusPublisher(self)
         self._goals = GoalIntake(self, self._make_mpc)
+        self.created.callback(self._goals.destroy)
         self._operator = PlannerServices(self, self._active_loop)
         self._camera = CalibrationService(self, self._active_loop, self._calibration_config)
         self.add_on_set_parameters_callback(self._refuse_senseless_changes)
         self.create_timer(TICK_SECONDS, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
-
-    def destroy_node(self) -> None:
-        """Ends the action server first."""
-        self._goals.destroy()
-        super().destroy_node()
 
     # --- life cycle -----------------------------------------------------------------------------------------
 

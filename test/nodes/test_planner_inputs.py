@@ -119,3 +119,10 @@ def test_all_parameters_are_told_at_once(make_rig) -> None:
     assert len(values) == len(names) > 60
     told = dict(zip(names, values, strict=True))
     assert list(told["safety.keep_out"].double_array_value) == [] and told["solver.samples"].integer_value == 64
+
+
+def test_parameter_that_must_not_have_its_value_ends_the_process_with_its_name(processes) -> None:
+    process = processes.start("jepa_planner.planner_node", ros_parameters={"max_silence": -1.0})
+    assert process.wait(60) == 2
+    assert "max_silence" in processes.output(process)
+    assert "Traceback" not in processes.output(process)
